@@ -1,0 +1,2 @@
+// The springboard of docs/adr/0001.
+#pragma once

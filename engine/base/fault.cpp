@@ -1,0 +1,43 @@
+// Test builds only: counts fault points and fails or kills at the chosen one.
+#include "engine/base/fault.h"
+
+#if defined(NCR_FAULT_HOOKS)
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+namespace ncr::fault {
+namespace {
+
+long chosen(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? 0 : std::strtol(text, nullptr, 10);
+}
+
+struct Plan {
+  long fail_at = chosen("NATIVECR_FAULT_FAIL_AT");
+  long kill_at = chosen("NATIVECR_FAULT_KILL_AT");
+  const char* count_file = std::getenv("NATIVECR_FAULT_COUNT");
+  std::atomic<long> passed{0};
+  ~Plan() {
+    if (count_file == nullptr) return;
+    if (std::FILE* file = std::fopen(count_file, "we")) {
+      std::fprintf(file, "%ld\n", passed.load());
+      std::fclose(file);
+    }
+  }
+};
+
+}  // namespace
+
+bool fires(const char*, int) {
+  static Plan plan;  // the one piece of global state, and only in test builds
+  long number = ++plan.passed;
+  if (plan.kill_at == number) std::raise(SIGKILL);
+  return plan.fail_at == number;
+}
+
+}  // namespace ncr::fault
+#endif

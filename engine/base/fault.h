@@ -1,0 +1,26 @@
+// Fault points: in test builds (NCR_FAULT_HOOKS) every TRY can be told to fail, and the engine can be told to stop dead at its
+// N-th step. In other builds NCR_FAULT_POINT() is nothing.
+#pragma once
+
+#if defined(NCR_FAULT_HOOKS)
+
+namespace ncr::fault {
+
+// True when the point at file:line is the one chosen by NATIVECR_FAULT_FAIL_AT=N (the N-th point passed in this process fails).
+// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point instead. NATIVECR_FAULT_COUNT=FILE writes the number of
+// points passed to FILE at exit.
+bool fires(const char* file, int line);
+
+}  // namespace ncr::fault
+
+#define NCR_FAULT_POINT()                                                                       \
+  do {                                                                                          \
+    if (::ncr::fault::fires(__FILE__, __LINE__))                                                \
+      return ::ncr::Error(::ncr::ErrorCode::kSystem, ::ncr::strf("injected fault at %s:%d", __FILE__, __LINE__)); \
+  } while (false)
+
+#else
+#define NCR_FAULT_POINT() \
+  do {                    \
+  } while (false)
+#endif

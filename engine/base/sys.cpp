@@ -1,0 +1,118 @@
+#include "engine/base/sys.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+
+namespace ncr {
+
+void Fd::close() {
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+}
+
+}  // namespace ncr
+
+namespace ncr::sys {
+namespace {
+
+Result<std::string> read_to_end(const Fd& fd, const char* path) {
+  std::string text;
+  size_t used = 0;
+  for (;;) {
+    text.resize(used + (used < 4096 ? 4096 : used));
+    ssize_t got = TRY(SYSCALL(::read(fd.get(), text.data() + used, text.size() - used), "read %s", path));
+    if (got == 0) break;
+    used += static_cast<size_t>(got);
+  }
+  text.resize(used);
+  return text;
+}
+
+}  // namespace
+
+Result<Fd> open(const char* path, int flags, unsigned mode) {
+  return Fd(TRY(SYSCALL(::open(path, flags | O_CLOEXEC, mode), "open %s", path)));
+}
+
+Result<Fd> open_at(const Fd& dir, const char* path, int flags, unsigned mode) {
+  return Fd(TRY(SYSCALL(::openat(dir.get(), path, flags | O_CLOEXEC, mode), "open %s", path)));
+}
+
+Result<std::string> read_file(const char* path) {
+  Fd fd = TRY(open(path, O_RDONLY));
+  return read_to_end(fd, path);
+}
+
+Result<std::string> read_file_at(const Fd& dir, const char* path) {
+  Fd fd = TRY(open_at(dir, path, O_RDONLY));
+  return read_to_end(fd, path);
+}
+
+Result<std::string> read_link_at(const Fd& dir, const char* path) {
+  char target[PATH_MAX];
+  ssize_t length = TRY(SYSCALL(::readlinkat(dir.get(), path, target, sizeof target), "readlink %s", path));
+  return std::string(target, static_cast<size_t>(length));
+}
+
+Result<> pread_exact(const Fd& fd, void* data, size_t size, uint64_t offset) {
+  char* at = static_cast<char*>(data);
+  while (size > 0) {
+    ssize_t got = TRY(SYSCALL(::pread(fd.get(), at, size, static_cast<off_t>(offset)), "pread"));
+    if (got == 0) return Error::malformed("pread: the file ends early");
+    at += got;
+    size -= static_cast<size_t>(got);
+    offset += static_cast<uint64_t>(got);
+  }
+  return {};
+}
+
+Result<> read_exact(const Fd& fd, void* data, size_t size) {
+  char* at = static_cast<char*>(data);
+  while (size > 0) {
+    ssize_t got = TRY(SYSCALL(::read(fd.get(), at, size), "read"));
+    if (got == 0) return Error::gone("read: the other side closed");
+    at += got;
+    size -= static_cast<size_t>(got);
+  }
+  return {};
+}
+
+Result<> write_all(const Fd& fd, const void* data, size_t size) {
+  const char* at = static_cast<const char*>(data);
+  while (size > 0) {
+    ssize_t put = TRY(SYSCALL(::write(fd.get(), at, size), "write"));
+    at += put;
+    size -= static_cast<size_t>(put);
+  }
+  return {};
+}
+
+Result<> pwrite_all(const Fd& fd, const void* data, size_t size, uint64_t offset) {
+  const char* at = static_cast<const char*>(data);
+  while (size > 0) {
+    ssize_t put = TRY(SYSCALL(::pwrite(fd.get(), at, size, static_cast<off_t>(offset)), "pwrite"));
+    at += put;
+    size -= static_cast<size_t>(put);
+    offset += static_cast<uint64_t>(put);
+  }
+  return {};
+}
+
+Result<Fd> pidfd_open(pid_t pid) {
+  Result<long> fd = SYSCALL(::syscall(SYS_pidfd_open, pid, 0), "pidfd_open %d", pid);
+  if (!fd.ok() && fd.error().os_error() == ESRCH) return Error::gone(strf("process %d is gone", pid));
+  return Fd(static_cast<int>(TRY(std::move(fd))));
+}
+
+Result<Fd> pidfd_getfd(const Fd& pidfd, int number) {
+  return Fd(static_cast<int>(TRY(SYSCALL(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0), "pidfd_getfd %d", number))));
+}
+
+Result<int> kcmp(pid_t pid1, pid_t pid2, int type, unsigned long index1, unsigned long index2) {
+  return static_cast<int>(
+      TRY(SYSCALL(::syscall(SYS_kcmp, pid1, pid2, type, index1, index2), "kcmp %d %d", pid1, pid2)));
+}
+
+}  // namespace ncr::sys

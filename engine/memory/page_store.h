@@ -1,0 +1,45 @@
+// pages-1.img being filled: several threads copy runs of target memory into it (the page pump), zero pages and pages already stored are left
+// out, each chunk is checksummed on the way.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/base/ids.h"
+#include "engine/base/sys.h"
+#include "engine/image/image_dir.h"
+#include "memory.pb.h"
+
+namespace ncr {
+
+struct PageStoreStats {
+  uint64_t pages_scanned = 0;
+  uint64_t pages_written = 0;
+  uint64_t pages_zero = 0;
+  uint64_t pages_shared = 0;  // not written again: another task's page is the same physical page
+};
+
+class [[nodiscard]] PageStore {
+ public:
+  static Result<PageStore> create(ImageDir& images, unsigned threads);
+  PageStore(PageStore&&) noexcept;
+  ~PageStore();  // stops the pump
+
+  // All present private pages of `pid` in these VMAs -> *map. The task must stay frozen until finish(). Work is queued; map is filled in by finish().
+  // Pages that are physically those of a task added earlier, at the same address, are stored once.
+  Result<> add_task(pid_t pid, const schema::Memory& memory, schema::PageMap* map);
+  // The present pages of a shared memory object, read through one of its mappings' /proc/PID/map_files or descriptor.
+  Result<> add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map);
+  // Waits for every copy; returns the chunk table.
+  Result<schema::ChunkTable> finish();
+  PageStoreStats stats() const;
+
+ private:
+  struct Impl;
+  explicit PageStore(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ncr

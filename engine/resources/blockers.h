@@ -1,0 +1,25 @@
+// What stands in the way of a dump, collected over the whole tree before anything is touched.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "engine/tree/frozen_tree.h"
+
+namespace ncr {
+
+class Blockers {
+ public:
+  void add(const Task& task, std::string object, std::string reason, std::string way_out = "") {
+    list_.push_back({task.pid, task.comm, std::move(object), std::move(reason), std::move(way_out)});
+  }
+  bool empty() const { return list_.empty(); }
+  const std::vector<Blocker>& list() const { return list_; }
+  Error as_error() const;      // kUnsupported: a line per blocker
+
+ private:
+  std::vector<Blocker> list_;
+};
+
+}  // namespace ncr

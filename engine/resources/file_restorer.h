@@ -1,0 +1,35 @@
+// The files of one task being born (runs in the child). Rooms use it to find the files that belong together.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/resources/room.h"
+#include "engine/restore_plan.h"
+
+namespace ncr {
+
+class FileRestorer {
+ public:
+  FileRestorer(const RestorePlan& plan, const RestoreRequest& request);
+  ~FileRestorer();
+
+  // Opens every file that this task owns, then connects them. Descriptors land above plan.service_fd_base.
+  Result<> open_owned(const schema::Task& task);
+  // After the children were forked: puts the task's descriptors at their numbers, closes everything else of ours.
+  Result<> install(const schema::Task& task);
+
+  // For rooms: a file of this task that is open already (its service number), and things to leave for a later member of a group.
+  Result<int> opened(uint32_t file_id) const;
+  void stash(uint64_t group_id, const std::string& key, Fd fd);
+  Fd take(uint64_t group_id, const std::string& key);      // invalid if none
+  const schema::OpenFile* record(uint32_t file_id) const;
+  const RestoreRequest& request() const;
+  const Image& image() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ncr

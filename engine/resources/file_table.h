@@ -1,0 +1,35 @@
+// Identity of open file descriptions during a dump: the same description always gets the same id, whoever holds it (kcmp(2)).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "engine/resources/room.h"
+
+namespace ncr {
+
+class FileTable {
+ public:
+  FileTable();
+  ~FileTable();
+
+  // Every descriptor of the task into *record (files are dumped by their room on first sight). `skip`: numbers that are the parasite's.
+  Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record);
+  // A descriptor that we hold ourselves (in flight in a socket): same description, same id. 0 is never an id.
+  Result<uint32_t> add_local(Fd fd);
+  // The file at descriptor `number` of `task`, e.g. an epoll target.
+  Result<uint32_t> id_of(const Task& task, FdNumber number);
+  // A file behind a mapping, or the executable: opened by us (O_PATH or O_RDONLY/O_RDWR), deduplicated by device, inode and access mode.
+  Result<uint32_t> add_mapped(const Fd& opened, const std::string& path, bool deleted, uint32_t flags);
+  // Preflight: names every descriptor of the task that no room takes, and what rooms say of theirs.
+  static Result<> preflight(const Task& task, Blockers& blockers);
+
+  std::vector<const schema::OpenFile*> records() const;   // by id
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ncr

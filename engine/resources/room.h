@@ -1,0 +1,95 @@
+// The two contracts of a room: a kind of state that every task has (TaskRoom), a kind of object behind a descriptor (FdRoom).
+// A room is one folder with one of these tables, and one line in rooms.inc. A hook that a room does not need stays null.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "engine/base/ids.h"
+#include "engine/base/sys.h"
+#include "engine/resources/blockers.h"
+#include "engine/resources/step_list.h"
+#include "engine/tracee/batch.h"
+#include "engine/tree/frozen_tree.h"
+#include "open_file.pb.h"
+#include "task.pb.h"
+
+namespace ncr {
+
+class FileTable;      // engine/resources/file_table.h: identity of open file descriptions during a dump
+class FileRestorer;   // engine/resources/file_restorer.h: the files of one task being born
+
+// ---- State of a task -------------------------------------------------------------------------------------------------
+
+// A task being born, our code still mapped, threads not made yet (runs in the child).
+struct ChildTask {
+  const schema::Task& record;
+  const RestoreRequest& request;
+};
+
+struct TaskRoom {
+  const char* name;
+
+  // Dump, before anything is touched: names what this room cannot do. Runs in the engine, with every thread stopped in its own registers.
+  Result<> (*preflight)(const Task&, Blockers&);
+
+  // Dump, engine: what /proc and ptrace tell, with the thread in its own registers.
+  Result<> (*look)(const Task&, schema::Task*);
+  Result<> (*look_thread)(const Task&, const SeizedThread&, schema::Thread*);
+
+  // Dump, engine: what to ask inside the target (once per process; once in every thread), and what the answers were. A command appears at most once per batch.
+  void (*ask)(const Task&, const schema::Task&, Batch&);
+  Result<> (*read)(const Task&, const Batch&, schema::Task*);
+  void (*ask_thread)(const Task&, const schema::Thread&, Batch&);
+  Result<> (*read_thread)(const Task&, const Batch&, schema::Thread*);
+
+  // Restore, coordinator, pure: what the restorer is to do.
+  Result<> (*plan)(const schema::Task&, StepList&);
+  Result<> (*plan_thread)(const schema::Task&, const schema::Thread&, StepList&);
+
+  // Restore, child: what is easier with our code still there.
+  Result<> (*restore)(const ChildTask&);
+};
+
+// ---- Objects behind descriptors ---------------------------------------------------------------------------------------
+
+// A descriptor of a stopped task, opened up. `local` is our own duplicate (pidfd_getfd): same open file description.
+struct FdProbe {
+  const Task* task = nullptr;   // null for a file found in flight or behind a mapping
+  FdNumber number{-1};
+  Fd local;
+  struct stat stat {};
+  std::string link;             // readlink of /proc/PID/fd/N
+  std::string fdinfo;           // /proc/PID/fdinfo/N
+  uint64_t position = 0;        // of fdinfo
+  uint32_t flags = 0;           // of fdinfo: O_*, without O_CLOEXEC
+  int mount_id = 0;
+
+  std::string where() const;    // "fd 7 (/path)", for messages
+};
+
+struct FdRoom {
+  const char* name;
+  schema::OpenFile::KindCase kind;
+
+  bool (*recognises)(const FdProbe&);
+  // Names what of this object cannot be restored. Null: everything can.
+  Result<> (*preflight)(const FdProbe&, Blockers&);
+  // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in flight).
+  Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*);
+
+  // Restore, owner task (docs/adr/0004): makes the object. Files that belong together are found in `files` by group.
+  Result<Fd> (*open)(FileRestorer& files, const schema::OpenFile&);
+  // Restore, owner task, after every file of this task was opened: connects it to others (epoll targets, bytes and descriptors in flight).
+  Result<> (*connect)(FileRestorer& files, const schema::OpenFile&, const Fd&);
+  // Restore, coordinator, pure: steps for the restorer of the first task that uses the file, at its final number there.
+  Result<> (*late)(const schema::OpenFile&, FdNumber number, StepList&);
+};
+
+const std::vector<const TaskRoom*>& task_rooms();   // in the order of rooms.inc
+const std::vector<const FdRoom*>& fd_rooms();
+const FdRoom* fd_room_of(schema::OpenFile::KindCase kind);   // null if unknown
+
+}  // namespace ncr

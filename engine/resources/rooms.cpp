@@ -1,0 +1,47 @@
+#include "engine/resources/room.h"
+
+#define FD_ROOM(name)         \
+  namespace ncr::name {       \
+  extern const FdRoom kRoom;  \
+  }
+#define TASK_ROOM(name)        \
+  namespace ncr::name {        \
+  extern const TaskRoom kRoom; \
+  }
+#include "engine/resources/rooms.inc"
+#undef FD_ROOM
+#undef TASK_ROOM
+
+namespace ncr {
+
+const std::vector<const TaskRoom*>& task_rooms() {
+  static const std::vector<const TaskRoom*> rooms = {
+#define FD_ROOM(name)
+#define TASK_ROOM(name) &name::kRoom,
+#include "engine/resources/rooms.inc"
+#undef FD_ROOM
+#undef TASK_ROOM
+  };
+  return rooms;
+}
+
+const std::vector<const FdRoom*>& fd_rooms() {
+  static const std::vector<const FdRoom*> rooms = {
+#define FD_ROOM(name) &name::kRoom,
+#define TASK_ROOM(name)
+#include "engine/resources/rooms.inc"
+#undef FD_ROOM
+#undef TASK_ROOM
+  };
+  return rooms;
+}
+
+const FdRoom* fd_room_of(schema::OpenFile::KindCase kind) {
+  for (const FdRoom* room : fd_rooms())
+    if (room->kind == kind) return room;
+  return nullptr;
+}
+
+std::string FdProbe::where() const { return strf("fd %d (%s)", raw(number), link.c_str()); }
+
+}  // namespace ncr

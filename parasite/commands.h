@@ -1,0 +1,2 @@
+// The headers that declare the commands listed in pie/commands.inc.
+#pragma once
