@@ -11,6 +11,7 @@
 #include "engine/base/sys.h"
 #include "engine/image/image_dir.h"
 #include "memory.pb.h"
+#include "task.pb.h"
 
 namespace ncr {
 

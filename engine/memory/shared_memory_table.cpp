@@ -1,0 +1,56 @@
+#include "engine/memory/shared_memory_table.h"
+
+#include <sys/sysmacros.h>
+
+namespace ncr {
+
+// Anonymous shared memory, memfds and hugetlb objects live on file systems of the kernel's own, each with its own device number; inode numbers
+// repeat only across them.
+uint64_t SharedMemoryTable::id_of(const struct stat& object) {
+  return (static_cast<uint64_t>(minor(object.st_dev)) << 44) | (object.st_ino & ((1ull << 44) - 1));
+}
+
+Result<uint64_t> SharedMemoryTable::add(Fd object, const schema::SharedMemory& description) {
+  struct stat stat {};
+  TRY(SYSCALL(::fstat(object.get(), &stat), "fstat a shared memory object"));
+  uint64_t id = id_of(stat);
+  std::unique_ptr<Object>& entry = objects_[id];
+  if (entry == nullptr) {
+    entry = std::make_unique<Object>();
+    entry->fd = std::move(object);
+    entry->record = description;
+    entry->record.set_id(id);
+    entry->record.set_size(static_cast<uint64_t>(stat.st_size));
+  } else if (description.memfd() && !entry->record.memfd()) {
+    entry->record.MergeFrom(description);
+  }
+  return id;
+}
+
+schema::SharedMemory* SharedMemoryTable::find(uint64_t id) {
+  auto found = objects_.find(id);
+  return found == objects_.end() ? nullptr : &found->second->record;
+}
+
+Result<> SharedMemoryTable::store_pages(PageStore& store) {
+  for (auto& [id, object] : objects_) {
+    object->pages.set_shmem_id(id);
+    TRY_WHILE(store.add_shared_memory(object->fd, object->record.size(), &object->pages), "shared memory %llu",
+              static_cast<unsigned long long>(id));
+  }
+  return {};
+}
+
+std::vector<const google::protobuf::MessageLite*> SharedMemoryTable::records() const {
+  std::vector<const google::protobuf::MessageLite*> list;
+  for (auto& [id, object] : objects_) list.push_back(&object->record);
+  return list;
+}
+
+std::vector<const google::protobuf::MessageLite*> SharedMemoryTable::page_maps() const {
+  std::vector<const google::protobuf::MessageLite*> list;
+  for (auto& [id, object] : objects_) list.push_back(&object->pages);
+  return list;
+}
+
+}  // namespace ncr
