@@ -30,27 +30,27 @@ struct ChildTask {
 };
 
 struct TaskRoom {
-  const char* name;
+  const char* name = nullptr;
 
   // Dump, before anything is touched: names what this room cannot do. Runs in the engine, with every thread stopped in its own registers.
-  Result<> (*preflight)(const Task&, Blockers&);
+  Result<> (*preflight)(const Task&, Blockers&) = nullptr;
 
   // Dump, engine: what /proc and ptrace tell, with the thread in its own registers.
-  Result<> (*look)(const Task&, schema::Task*);
-  Result<> (*look_thread)(const Task&, const SeizedThread&, schema::Thread*);
+  Result<> (*look)(const Task&, schema::Task*) = nullptr;
+  Result<> (*look_thread)(const Task&, const SeizedThread&, schema::Thread*) = nullptr;
 
   // Dump, engine: what to ask inside the target (once per process; once in every thread), and what the answers were. A command appears at most once per batch.
-  void (*ask)(const Task&, const schema::Task&, Batch&);
-  Result<> (*read)(const Task&, const Batch&, schema::Task*);
-  void (*ask_thread)(const Task&, const schema::Thread&, Batch&);
-  Result<> (*read_thread)(const Task&, const Batch&, schema::Thread*);
+  void (*ask)(const Task&, const schema::Task&, Batch&) = nullptr;
+  Result<> (*read)(const Task&, const Batch&, schema::Task*) = nullptr;
+  void (*ask_thread)(const Task&, const schema::Thread&, Batch&) = nullptr;
+  Result<> (*read_thread)(const Task&, const Batch&, schema::Thread*) = nullptr;
 
   // Restore, coordinator, pure: what the restorer is to do.
-  Result<> (*plan)(const schema::Task&, StepList&);
-  Result<> (*plan_thread)(const schema::Task&, const schema::Thread&, StepList&);
+  Result<> (*plan)(const schema::Task&, StepList&) = nullptr;
+  Result<> (*plan_thread)(const schema::Task&, const schema::Thread&, StepList&) = nullptr;
 
   // Restore, child: what is easier with our code still there.
-  Result<> (*restore)(const ChildTask&);
+  Result<> (*restore)(const ChildTask&) = nullptr;
 };
 
 // ---- Objects behind descriptors ---------------------------------------------------------------------------------------
@@ -71,21 +71,21 @@ struct FdProbe {
 };
 
 struct FdRoom {
-  const char* name;
-  schema::OpenFile::KindCase kind;
+  const char* name = nullptr;
+  schema::OpenFile::KindCase kind{};
 
-  bool (*recognises)(const FdProbe&);
+  bool (*recognises)(const FdProbe&) = nullptr;
   // Names what of this object cannot be restored. Null: everything can.
-  Result<> (*preflight)(const FdProbe&, Blockers&);
+  Result<> (*preflight)(const FdProbe&, Blockers&) = nullptr;
   // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in flight).
-  Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*);
+  Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*) = nullptr;
 
   // Restore, owner task (docs/adr/0004): makes the object. Files that belong together are found in `files` by group.
-  Result<Fd> (*open)(FileRestorer& files, const schema::OpenFile&);
+  Result<Fd> (*open)(FileRestorer& files, const schema::OpenFile&) = nullptr;
   // Restore, owner task, after every file of this task was opened: connects it to others (epoll targets, bytes and descriptors in flight).
-  Result<> (*connect)(FileRestorer& files, const schema::OpenFile&, const Fd&);
+  Result<> (*connect)(FileRestorer& files, const schema::OpenFile&, const Fd&) = nullptr;
   // Restore, coordinator, pure: steps for the restorer of the first task that uses the file, at its final number there.
-  Result<> (*late)(const schema::OpenFile&, FdNumber number, StepList&);
+  Result<> (*late)(const schema::OpenFile&, FdNumber number, StepList&) = nullptr;
 };
 
 const std::vector<const TaskRoom*>& task_rooms();   // in the order of rooms.inc
