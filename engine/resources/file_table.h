@@ -26,6 +26,8 @@ class FileTable {
   static Result<> preflight(const Task& task, Blockers& blockers);
 
   std::vector<const schema::OpenFile*> records() const;   // by id
+  // After every task was added: what reaches outside the tree (FdRoom::check of every room).
+  Result<> check(const DumpRequest& request, Blockers& blockers) const;
 
  private:
   struct Impl;

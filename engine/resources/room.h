@@ -70,6 +70,13 @@ struct FdProbe {
   std::string where() const;    // "fd 7 (/path)", for messages
 };
 
+// A file of the tree and who was seen to hold it: `holder` is null for one in flight in a socket or behind a mapping.
+struct SeenFile {
+  const schema::OpenFile* record = nullptr;
+  const Task* holder = nullptr;
+  FdNumber number{-1};
+};
+
 struct FdRoom {
   const char* name = nullptr;
   schema::OpenFile::KindCase kind{};
@@ -79,6 +86,9 @@ struct FdRoom {
   Result<> (*preflight)(const FdProbe&, Blockers&) = nullptr;
   // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in flight).
   Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*) = nullptr;
+
+  // Once all files of the tree are known, before anything is touched: names what reaches outside the tree (the other end of a pipe, of a socket, of a terminal).
+  Result<> (*check)(const std::vector<SeenFile>& all, const DumpRequest&, Blockers&) = nullptr;
 
   // Restore, owner task (docs/adr/0004): makes the object. Files that belong together are found in `files` by group.
   Result<Fd> (*open)(FileRestorer& files, const schema::OpenFile&) = nullptr;
