@@ -1,0 +1,162 @@
+// What the restorer blob is given, and the memory it shares with the coordinator. Included by both
+// sides; sizes are pinned.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pie/wire.h"
+
+namespace wire {
+
+// ---- Shared by the coordinator and every task being born (MAP_SHARED)
+// ---------------------------------------------------
+
+enum class ThreadState : uint32_t {
+  kUnborn,
+  kReady,   // memory and threads stand; waits for the gate
+  kParked,  // every step is done; waits for its registers, by ptrace
+  kExited,  // the leader of a group whose leader had exited: a zombie again
+  kFailed,
+};
+
+struct ThreadSlot {
+  int32_t tid;
+  uint32_t state;   // ThreadState
+  uint32_t step;    // kFailed: kId of the step (pie/steps.inc) or of an Act below
+  int32_t error;    // kFailed: positive errno
+  uint64_t detail;  // kFailed: the address or number it was about
+  uint64_t reserved;
+};
+static_assert(sizeof(ThreadSlot) == 32);
+
+struct TaskSlot {
+  int32_t pid;
+  uint32_t first_thread;  // index of the leader's ThreadSlot; the others follow in the order of the
+                          // record
+  uint32_t threads;
+  uint32_t arrived;  // futex: threads at the current barrier, all barriers counted on
+  uint64_t area;  // one mapping range, the coordinator munmaps it: blob, its data and stacks, this
+                  // sync page
+  uint64_t area_size;
+  uint64_t syscall_address;  // of a system call instruction that stays mapped (vDSO), for stepping
+  uint64_t reserved;
+};
+static_assert(sizeof(TaskSlot) == 48);
+
+struct SyncHeader {
+  uint32_t tasks;
+  uint32_t threads;
+  uint32_t abort;   // set by the coordinator: whoever waits at the gate exits
+  uint32_t failed;  // threads that failed
+  uint32_t ready;   // threads that reached the gate
+  uint32_t parked;  // threads in kParked or kExited
+  uint32_t gate;    // futex: 0 closed, 1 open
+  uint32_t
+      event;  // futex of the coordinator: bumped when all are ready, all are parked, or one failed
+  uint32_t counters[16];  // for stages before the restorer; the owner of the process tree gives
+                          // them a meaning
+  uint64_t task_slots;    // byte offsets from the header
+  uint64_t thread_slots;
+  uint32_t text_state;  // 0 free, 1 being written, 2 done: the first failure before the restorer,
+                        // in words
+  int32_t text_code;    // its ErrorCode
+  char text[1000];
+};
+static_assert(sizeof(SyncHeader) == 1120);
+
+// ---- Private to one task
+// ----------------------------------------------------------------------------------------------
+
+struct AddressRange {
+  uint64_t start;
+  uint64_t end;
+};
+
+struct Move {
+  uint64_t from;
+  uint64_t to;
+  uint64_t size;
+};
+
+struct Lock {
+  uint64_t start;
+  uint64_t size;
+  uint64_t flags;  // MLOCK_ONFAULT or 0
+};
+
+template <class T>
+struct Array {
+  uint64_t address;
+  uint64_t count;
+  const T* begin() const { return reinterpret_cast<const T*>(address); }
+  const T* end() const { return begin() + count; }
+};
+
+struct StepBytes {  // StepHeaders and payloads of one stage, in order
+  uint64_t address;
+  uint64_t size;
+};
+
+// The steps of a process or of a thread.
+struct StepSet {
+  StepBytes process;      // Stage::kMemory and kProcess
+  StepBytes thread;       // Stage::kThread
+  StepBytes late;         // Stage::kLate
+  StepBytes credentials;  // Stage::kCredentials
+};
+
+struct ThreadArgs {
+  int32_t tid;
+  uint32_t index;  // in the record; 0 is the leader
+  uint64_t stack;  // lowest address of its stack in the area
+  uint64_t stack_size;
+  uint64_t park;      // futex word of its own
+  uint64_t restorer;  // RestorerArgs
+  StepSet steps;
+};
+
+// Source: struct prctl_mm_map of linux/prctl.h.
+struct MmMap {
+  uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack;
+  uint64_t arg_start, arg_end, env_start, env_end;
+  uint64_t auxv;  // address
+  uint32_t auxv_size;
+  uint32_t exe_fd;  // all ones: keep
+};
+
+struct RestorerArgs {
+  uint64_t sync;  // SyncHeader
+  uint32_t task;  // index of our TaskSlot
+  uint32_t dead_leader;
+  Array<AddressRange> unmap;  // everything of the engine's
+  Array<Move> park_special;   // vDSO and its data, out of the way ...
+  Array<Move> moves;
+  Array<Move> place_special;  // ... and to where the image has them
+  Array<Lock> locks;
+  MmMap mm;
+  uint32_t lock_future;  // MCL_*
+  uint32_t thp_disabled;
+  uint32_t mdwe;  // PR_SET_MDWE flags
+  uint32_t reserved;
+  StepSet steps;              // of the process, run by the leader
+  Array<ThreadArgs> threads;  // the leader first
+};
+
+// What the blob itself does, where a failure names it: ThreadSlot::step.
+enum class Act : uint32_t {
+  kUnmap = id("restorer.unmap"),
+  kParkVdso = id("restorer.park_vdso"),
+  kMove = id("restorer.move"),
+  kPlaceVdso = id("restorer.place_vdso"),
+  kMmMap = id("restorer.mm_map"),
+  kExeFd = id("restorer.exe_fd"),
+  kLock = id("restorer.lock"),
+  kThpDisable = id("restorer.thp_disable"),
+  kMdwe = id("restorer.mdwe"),
+  kThread = id("restorer.thread"),
+  kGate = id("restorer.gate"),
+  kUnknownStep = id("restorer.unknown_step"),
+};
+
+}  // namespace wire
