@@ -11,23 +11,36 @@
 
 namespace ncr {
 
+// One process to create: a task of the image, or a helper. See engine/tree/fork_order.h for the
+// words.
 struct TaskPlan {
-  const schema::Task* record = nullptr;
-  std::vector<size_t> children;            // indices into RestorePlan::tasks, in fork order
-  std::vector<uint32_t> owned_files;       // ids this task makes, in an order that satisfies depends_on
-  bool set_sid = false;                    // calls setsid() ...
-  size_t children_before_setsid = 0;       // ... after forking this many children
-  bool temporary_subreaper = false;        // orphans below it must come back to it
-  bool helper = false;                     // exists only to father orphans of a dead session leader, then exits
-  StepList steps;                          // process-wide, run by the leader
-  std::vector<StepList> thread_steps;      // per thread of the record
+  const schema::Task* record = nullptr;  // null for a helper
+  pid_t pid = 0;                 // 0: a helper that takes any number that the image does not use
+  pid_t pgid = 0;                // 0: the group of whoever asked for the restore
+  size_t creator = 0;            // index of the process that clones it; the root's is its own
+  bool as_sibling = false;       // cloned with CLONE_PARENT: a child of its creator's parent
+  std::vector<size_t> children;  // indices into RestorePlan::tasks, in fork order
+  std::vector<uint32_t> owned_files;  // ids this task makes, in an order that satisfies depends_on
+  bool shares_files = false;          // cloned with CLONE_FILES: its creator's descriptor table
+  int exe_fd = -1;  // where FileRestorer leaves the executable for PR_SET_MM_EXE_FILE, to be closed
+                    // by the restorer
+  bool set_sid = false;               // calls setsid() ...
+  size_t children_before_setsid = 0;  // ... after forking this many children
+  bool founds_group = false;  // calls setpgid(0, 0) at once; if that is not its pgid, it leaves
+                              // when the members have joined
+  bool temporary_subreaper = false;  // orphans below it must come back to it
+  bool helper = false;               // exists only to father orphans or to lead a group, then exits
+  StepList steps;                    // process-wide, run by the leader
+  std::vector<StepList> thread_steps;  // per thread of the record
+
+  bool live() const { return record != nullptr && record->state() != schema::TASK_ZOMBIE; }
 };
 
 struct RestorePlan {
   const Image* image = nullptr;
-  std::vector<TaskPlan> tasks;             // tasks[0] is the root
-  int service_fd_base = 0;                 // above every descriptor number of the image
-  uint64_t shift = 0;                      // docs/adr/0003; chosen by the coordinator, not by plan_restore
+  std::vector<TaskPlan> tasks;  // tasks[0] is the root; creators before whom they create
+  int service_fd_base = 0;      // above every descriptor number of the image
+  uint64_t shift = 0;           // docs/adr/0003; chosen by the coordinator, not by plan_restore
 };
 
 // kUnsupported: something in the image needs what this engine or request does not offer.
