@@ -9,6 +9,8 @@
 
 namespace ncr {
 
+class SharedMemoryObjects;   // engine/resources/shared_memory/shared_memory.h
+
 class FileRestorer {
  public:
   FileRestorer(const RestorePlan& plan, const RestoreRequest& request);
@@ -16,7 +18,8 @@ class FileRestorer {
 
   // Opens every file that this task owns, then connects them. Descriptors land above plan.service_fd_base.
   Result<> open_owned(const schema::Task& task);
-  // After the children were forked: puts the task's descriptors at their numbers, closes everything else of ours.
+  // After every process of the tree was forked: puts the task's descriptors at their numbers, and the executable at TaskPlan::exe_fd; closes everything
+  // else. A task that shares its creator's table has nothing to do: the creator does it for both.
   Result<> install(const schema::Task& task);
 
   // For rooms: a file of this task that is open already (its service number), and things to leave for a later member of a group.
@@ -26,6 +29,9 @@ class FileRestorer {
   const schema::OpenFile* record(uint32_t file_id) const;
   const RestoreRequest& request() const;
   const Image& image() const;
+  // The objects behind memfds and shared mappings, made by the coordinator; null in a unit test.
+  const SharedMemoryObjects* shared_memory() const;
+  void set_shared_memory(const SharedMemoryObjects* objects);
 
  private:
   struct Impl;

@@ -1,0 +1,205 @@
+// The open files of one task being born. A file is made once, by its owner, at a number above all
+// numbers of the image, and reaches the other users by fork (docs/adr/0004); the object of this
+// class is copied with the process, so a child knows what its ancestors opened. Runs in the child.
+//
+// install() ends with exactly the table of the image: nothing of ours and nothing of the process
+// that asked for the restore is left.
+#include "engine/resources/file_restorer.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <climits>
+#include <map>
+
+namespace ncr {
+namespace {
+
+Result<Fd> move_above(Fd fd, int base) {
+  if (fd.get() >= base) return fd;
+  Result<int> moved =
+      SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, base), "fcntl F_DUPFD_CLOEXEC %d", base);
+  if (!moved.ok() && (moved.error().os_error() == EINVAL || moved.error().os_error() == EMFILE))
+    return moved.take_error().while_doing(
+        "no descriptor numbers left above those of the image: raise the limit of open files "
+        "(ulimit -Hn)");
+  return Fd(TRY(std::move(moved)));
+}
+
+// Closes first..last, both included.
+Result<> close_numbers(int first, unsigned last) {
+  if (static_cast<unsigned>(first) > last) return {};
+  TRY(SYSCALL(::syscall(SYS_close_range, static_cast<unsigned>(first), last, 0),
+              "close_range %d..%u", first, last));
+  return {};
+}
+
+struct Place {
+  int service = -1;
+  int flags = 0;  // of dup3
+};
+
+Result<> place_all(const std::map<int, Place>& table) {
+  int next = 0;
+  for (const auto& [number, place] : table)
+    TRY_WHILE(SYSCALL(::dup3(place.service, number, place.flags), "dup3"), "fd %d", number);
+  for (const auto& [number, place] : table) {
+    if (number > next) TRY(close_numbers(next, static_cast<unsigned>(number - 1)));
+    next = number + 1;
+  }
+  return close_numbers(next, UINT_MAX);
+}
+
+// Who gets SIGIO. A process that is gone by now gets nothing, as before.
+Result<> set_owner(int fd, const schema::OpenFile& file) {
+  const schema::FileOwner& owner = file.owner();
+  if (owner.signal() != 0)
+    TRY(SYSCALL(::fcntl(fd, F_SETSIG, owner.signal()), "fcntl F_SETSIG %d", owner.signal()));
+  if (owner.pid() != 0) {
+    f_owner_ex target{static_cast<decltype(f_owner_ex::type)>(owner.type()), owner.pid()};
+    Result<int> set =
+        SYSCALL(::fcntl(fd, F_SETOWN_EX, &target), "fcntl F_SETOWN_EX %d", owner.pid());
+    if (!set.ok() && set.error().os_error() != ESRCH) return set.take_error();
+  }
+  if ((file.flags() & O_ASYNC) == 0) return {};
+  int flags = TRY(SYSCALL(::fcntl(fd, F_GETFL), "fcntl F_GETFL"));
+  TRY(SYSCALL(::fcntl(fd, F_SETFL, flags | O_ASYNC), "fcntl F_SETFL"));
+  return {};
+}
+
+}  // namespace
+
+struct FileRestorer::Impl {
+  const RestorePlan& plan;
+  const RestoreRequest& request;
+  const SharedMemoryObjects* shared_memory = nullptr;
+  std::map<uint32_t, int> opened;  // file id -> service number
+  std::map<std::pair<uint64_t, std::string>, Fd> stash;
+
+  Result<size_t> index_of(const schema::Task& task) const {
+    for (size_t i = 0; i < plan.tasks.size(); i++)
+      if (plan.tasks[i].record == &task ||
+          (plan.tasks[i].record != nullptr && plan.tasks[i].pid == task.pid()))
+        return i;
+    return Error::malformed(strf("task %d is not in the plan", task.pid()));
+  }
+
+  const InheritedFd* inherited(const schema::OpenFile& file) const {
+    for (const InheritedFd& candidate : request.inherited)
+      if (candidate.key == file.path()) return &candidate;
+    return nullptr;
+  }
+
+  Result<Fd> make(FileRestorer& files, const schema::OpenFile& file) const {
+    if (const InheritedFd* given = inherited(file))
+      return Fd(TRY(SYSCALL(::fcntl(given->fd, F_DUPFD_CLOEXEC, plan.service_fd_base),
+                            "the descriptor %d given for %s", given->fd, given->key.c_str())));
+    const FdRoom* room = fd_room_of(file.kind_case());
+    if (room == nullptr || room->open == nullptr)
+      return Error::unsupported("of a kind that this engine cannot restore");
+    return TRY_WHILE(room->open(files, file), "%s", room->name);
+  }
+
+  Result<> open(FileRestorer& files, const schema::OpenFile& file) {
+    Fd fd = TRY(make(files, file));
+    opened[file.id()] = TRY(move_above(std::move(fd), plan.service_fd_base)).release();
+    return {};
+  }
+
+  Result<> connect(FileRestorer& files, const schema::OpenFile& file) const {
+    const FdRoom* room = fd_room_of(file.kind_case());
+    if (inherited(file) != nullptr || room == nullptr || room->connect == nullptr) return {};
+    Fd fd(opened.at(file.id()));
+    Result<> connected = room->connect(files, file, fd);
+    (void)fd.release();
+    TRY_WHILE(std::move(connected), "%s", room->name);
+    return {};
+  }
+
+  Result<> add_executable(size_t index, std::map<int, Place>* table) const {
+    const TaskPlan& task = plan.tasks[index];
+    if (task.exe_fd < 0) return {};
+    auto executable = opened.find(task.record->memory().exe_file_id());
+    if (executable == opened.end())
+      return Error::malformed(strf("task %d: its executable was not opened", task.pid));
+    (*table)[task.exe_fd] = {executable->second, O_CLOEXEC};
+    return {};
+  }
+
+  // Of the task and of those that live in its table.
+  Result<> add_executables(size_t index, std::map<int, Place>* table) const {
+    TRY(add_executable(index, table));
+    for (size_t child : plan.tasks[index].children)
+      if (plan.tasks[child].shares_files) TRY(add_executables(child, table));
+    return {};
+  }
+};
+
+FileRestorer::FileRestorer(const RestorePlan& plan, const RestoreRequest& request)
+    : impl_(new Impl{plan, request, nullptr, {}, {}}) {}
+FileRestorer::~FileRestorer() = default;
+
+Result<> FileRestorer::open_owned(const schema::Task& task) {
+  const TaskPlan& mine = impl_->plan.tasks[TRY(impl_->index_of(task))];
+  for (bool connecting : {false, true}) {
+    for (uint32_t id : mine.owned_files) {
+      const schema::OpenFile& file = impl_->plan.image->files.at(id);
+      TRY_WHILE(connecting ? impl_->connect(*this, file) : impl_->open(*this, file), "file %u (%s)",
+                id, file.path().c_str());
+    }
+  }
+  impl_->stash.clear();
+  return {};
+}
+
+Result<> FileRestorer::install(const schema::Task& task) {
+  size_t index = TRY(impl_->index_of(task));
+  const TaskPlan& mine = impl_->plan.tasks[index];
+  if (mine.shares_files) return {};
+  for (uint32_t id : mine.owned_files) {
+    const schema::OpenFile& file = impl_->plan.image->files.at(id);
+    if (impl_->inherited(file) == nullptr)
+      TRY_WHILE(set_owner(impl_->opened.at(id), file), "file %u (%s)", id, file.path().c_str());
+  }
+  std::map<int, Place> table;
+  TRY(impl_->add_executables(index, &table));
+  for (const schema::Descriptor& descriptor : task.descriptors()) {
+    int service = TRY_WHILE(opened(descriptor.file_id()), "fd %d", descriptor.number());
+    table[descriptor.number()] = {service, descriptor.close_on_exec() ? O_CLOEXEC : 0};
+  }
+  return place_all(table);
+}
+
+Result<int> FileRestorer::opened(uint32_t file_id) const {
+  auto found = impl_->opened.find(file_id);
+  if (found == impl_->opened.end())
+    return Error::malformed(strf("file %u was not opened by any ancestor", file_id));
+  return found->second;
+}
+
+void FileRestorer::stash(uint64_t group_id, const std::string& key, Fd fd) {
+  impl_->stash[{group_id, key}] = std::move(fd);
+}
+
+Fd FileRestorer::take(uint64_t group_id, const std::string& key) {
+  auto found = impl_->stash.find({group_id, key});
+  if (found == impl_->stash.end()) return Fd();
+  Fd fd = std::move(found->second);
+  impl_->stash.erase(found);
+  return fd;
+}
+
+const schema::OpenFile* FileRestorer::record(uint32_t file_id) const {
+  auto found = impl_->plan.image->files.find(file_id);
+  return found == impl_->plan.image->files.end() ? nullptr : &found->second;
+}
+
+const RestoreRequest& FileRestorer::request() const { return impl_->request; }
+const Image& FileRestorer::image() const { return *impl_->plan.image; }
+const SharedMemoryObjects* FileRestorer::shared_memory() const { return impl_->shared_memory; }
+void FileRestorer::set_shared_memory(const SharedMemoryObjects* objects) {
+  impl_->shared_memory = objects;
+}
+
+}  // namespace ncr
