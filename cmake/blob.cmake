@@ -1,7 +1,7 @@
 # ncr_blob(NAME): links <NAME>/*.cpp, pie/*.cpp, every room's x.<NAME>.cpp and arch/<arch>/<NAME>_entry.S into NAME.bin, entry at byte 0,
 # and defines the target NAME_blob, an object that embeds it (symbols NAME_blob_start, NAME_blob_end). docs: architecture, "Freestanding blobs".
 set(NCR_BLOB_FLAGS -ffreestanding -fpie -fvisibility=hidden -fno-exceptions -fno-rtti -fno-stack-protector -fno-asynchronous-unwind-tables
-    -fno-threadsafe-statics -fno-sanitize=all -fcf-protection=none -Os -g0 -mgeneral-regs-only -U_FORTIFY_SOURCE)
+    -fno-threadsafe-statics -fno-sanitize=all -fcf-protection=none -Os -g0 -mgeneral-regs-only -fno-jump-tables -U_FORTIFY_SOURCE)
 if(NCR_ARCH STREQUAL "aarch64")
   list(REMOVE_ITEM NCR_BLOB_FLAGS -fcf-protection=none)
 endif()

@@ -11,9 +11,12 @@
 
 namespace wire {
 
+// Order of a process with many threads: process steps of kMemory and kProcess in the leader; threads are created; kThread in every thread; when all tasks of
+// the tree have come that far, process steps of kLate in the leader; kLate in every thread; kCredentials in every thread; process steps of kCredentials in the leader.
+// Each "in every thread" is over in all of them before the next begins.
 enum class Stage : uint32_t {
-  kMemory,       // the engine is unmapped, VMAs move to their final places (leader)
-  kProcess,      // once per process, single-threaded: mm fields, signal actions, brk (leader)
+  kMemory,       // right after the VMAs moved to their final places (leader)
+  kProcess,      // once per process, single-threaded: signal actions, limits of memory ... (leader)
   kThread,       // in every thread: robust list, rseq, altstack, name, scheduling
   kLate,         // everything that time or signals may touch: timers armed, pending signals queued
   kCredentials,  // ids, capabilities, no_new_privs, dumpable, pdeathsig: last, in every thread

@@ -9,8 +9,7 @@
 
 namespace wire {
 
-// ---- Shared by the coordinator and every task being born (MAP_SHARED)
-// ---------------------------------------------------
+// First, what the coordinator shares with every task being born (MAP_SHARED).
 
 enum class ThreadState : uint32_t {
   kUnborn,
@@ -32,14 +31,12 @@ static_assert(sizeof(ThreadSlot) == 32);
 
 struct TaskSlot {
   int32_t pid;
-  uint32_t first_thread;  // index of the leader's ThreadSlot; the others follow in the order of the
-                          // record
+  uint32_t first_thread;  // index of the leader's ThreadSlot; the others follow as in the record
   uint32_t threads;
-  uint32_t arrived;  // futex: threads at the current barrier, all barriers counted on
-  uint64_t area;  // one mapping range, the coordinator munmaps it: blob, its data and stacks, this
-                  // sync page
+  uint32_t arrived;  // futex: threads that came to a barrier; counts on from one to the next
+  uint64_t area;     // blob, its data and stacks, this sync page: the coordinator munmaps it
   uint64_t area_size;
-  uint64_t syscall_address;  // of a system call instruction that stays mapped (vDSO), for stepping
+  uint64_t syscall_address;  // of a system call instruction that stays mapped, for stepping
   uint64_t reserved;
 };
 static_assert(sizeof(TaskSlot) == 48);
@@ -52,21 +49,17 @@ struct SyncHeader {
   uint32_t ready;   // threads that reached the gate
   uint32_t parked;  // threads in kParked or kExited
   uint32_t gate;    // futex: 0 closed, 1 open
-  uint32_t
-      event;  // futex of the coordinator: bumped when all are ready, all are parked, or one failed
-  uint32_t counters[16];  // for stages before the restorer; the owner of the process tree gives
-                          // them a meaning
+  uint32_t event;   // futex of the coordinator: bumped when all are ready or parked, or one failed
+  uint32_t counters[16];  // for stages before the restorer; the process tree gives them a meaning
   uint64_t task_slots;    // byte offsets from the header
   uint64_t thread_slots;
-  uint32_t text_state;  // 0 free, 1 being written, 2 done: the first failure before the restorer,
-                        // in words
+  uint32_t text_state;  // the first failure before the restorer: 0 none, 1 half written, 2 there
   int32_t text_code;    // its ErrorCode
   char text[1000];
 };
 static_assert(sizeof(SyncHeader) == 1120);
 
-// ---- Private to one task
-// ----------------------------------------------------------------------------------------------
+// The rest is private to one task.
 
 struct AddressRange {
   uint64_t start;
@@ -111,7 +104,7 @@ struct ThreadArgs {
   uint32_t index;  // in the record; 0 is the leader
   uint64_t stack;  // lowest address of its stack in the area
   uint64_t stack_size;
-  uint64_t park;      // futex word of its own
+  uint64_t park;      // futex word of its own in the area; stays 0 for ever
   uint64_t restorer;  // RestorerArgs
   StepSet steps;
 };
@@ -126,19 +119,17 @@ struct MmMap {
 };
 
 struct RestorerArgs {
-  uint64_t sync;  // SyncHeader
-  uint32_t task;  // index of our TaskSlot
-  uint32_t dead_leader;
+  uint64_t sync;              // SyncHeader
+  uint32_t task;              // index of our TaskSlot
+  uint32_t dead_leader;       // the leader exits again once every step is done
   Array<AddressRange> unmap;  // everything of the engine's
   Array<Move> park_special;   // vDSO and its data, out of the way ...
   Array<Move> moves;
   Array<Move> place_special;  // ... and to where the image has them
   Array<Lock> locks;
   MmMap mm;
-  uint32_t lock_future;  // MCL_*
-  uint32_t thp_disabled;
-  uint32_t mdwe;  // PR_SET_MDWE flags
-  uint32_t reserved;
+  uint32_t lock_future;       // MCL_*
+  uint32_t leader_word;       // not 0 until a dead leader has left
   StepSet steps;              // of the process, run by the leader
   Array<ThreadArgs> threads;  // the leader first
 };
@@ -152,8 +143,6 @@ enum class Act : uint32_t {
   kMmMap = id("restorer.mm_map"),
   kExeFd = id("restorer.exe_fd"),
   kLock = id("restorer.lock"),
-  kThpDisable = id("restorer.thp_disable"),
-  kMdwe = id("restorer.mdwe"),
   kThread = id("restorer.thread"),
   kGate = id("restorer.gate"),
   kUnknownStep = id("restorer.unknown_step"),
