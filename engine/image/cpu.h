@@ -7,7 +7,8 @@
 namespace ncr {
 
 Result<schema::Cpu> describe_this_cpu();
-// Malformed ("foreign image"): another architecture, or a feature in use that this CPU lacks, named.
+// Malformed ("foreign image"): another architecture, or a feature in use that this CPU lacks,
+// named.
 Result<> check_cpu(const schema::Inventory& image, const schema::Cpu& here);
 
 }  // namespace ncr

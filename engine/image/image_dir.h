@@ -1,5 +1,6 @@
-// An image directory being written. Files appear under their final names; the inventory comes last, so a directory without inventory.img is not an
-// image. Mode 0700 / 0600: a memory image is a secret.
+// An image directory being written. Files appear under their final names; the inventory comes last,
+// so a directory without inventory.img is not an image. Mode 0700 / 0600: a memory image is a
+// secret.
 #pragma once
 
 #include <google/protobuf/message_lite.h>
@@ -13,32 +14,63 @@
 
 namespace ncr {
 
+// The files of an image. What each holds is in docs/image-format.md.
+inline constexpr char kInventoryFile[] = "inventory.img";
+inline constexpr char kTasksFile[] = "tasks.img";                 // Task
+inline constexpr char kFilesFile[] = "files.img";                 // OpenFile; may be absent
+inline constexpr char kSharedMemoryFile[] = "shared_memory.img";  // SharedMemory; may be absent
+inline constexpr char kPagemapFile[] = "pagemap.img";             // ChunkTable, then PageMap ...
+inline constexpr char kPagesFile[] = "pages-1.img";               // raw pages
+
+// Adds the way out to an error that says that the file system of `path` is full; others stay as
+// they are.
+Error explain_no_room(Error error, const std::string& path);
+
 class [[nodiscard]] ImageDir {
  public:
-  // Creates the directory if needed (0700). Refuses one that holds an image already, or that another engine is writing (flock).
+  // Creates the directory if needed (0700). Refuses one that holds an image or the rest of one
+  // already, or that another engine is writing (flock).
   static Result<ImageDir> create(const std::string& path);
-  ImageDir(ImageDir&&) noexcept;
+  ImageDir(ImageDir&&) noexcept = default;
   ~ImageDir();  // unless committed, removes the files it made: no half image stays
 
   const Fd& fd() const { return dir_; }
   const std::string& path() const { return path_; }
 
-  // Writes NAME as a sequence of length-prefixed records (docs/image-format.md) with a file header; remembers its checksum for the inventory.
-  Result<> write_records(const std::string& name, const std::vector<const google::protobuf::MessageLite*>& records);
+  // Writes NAME as a sequence of length-prefixed records (docs/image-format.md) with a file header;
+  // remembers its checksum for the inventory.
+  Result<> write_records(const std::string& name,
+                         const std::vector<const google::protobuf::MessageLite*>& records);
   // A raw file written by the caller (pages-1.img); its size is read at commit.
   Result<Fd> create_raw(const std::string& name);
 
-  // Fills in the file table, syncs every file, writes inventory.img, syncs the directory. After this the image is durable.
+  // Fills in the file table, the format version and a uuid, syncs every file, writes inventory.img,
+  // syncs the directory. After this the image is durable.
   Result<> commit(schema::Inventory inventory);
 
   uint64_t bytes_written() const;
 
  private:
-  struct Impl;
-  explicit ImageDir(Fd dir, std::string path);
+  struct Made {
+    std::string name;
+    Fd fd;
+    std::string checksum;  // empty: a raw file
+  };
+
+  ImageDir(Fd dir, std::string path, bool made_dir);
+  Result<> create_file(const std::string& name, std::string checksum);
+  Result<> lock();
+  Result<> refuse_leftovers();
+  Result<> list_files(schema::Inventory* inventory);
+  Result<> sync_files();
+  Result<> publish(const std::string& inventory);
+
   Fd dir_;
   std::string path_;
-  std::vector<schema::FileEntry> files_;
+  bool made_dir_ = false;
+  std::vector<Made> files_;
+  uint64_t inventory_size_ = 0;
+  bool inventory_begun_ = false;
   bool committed_ = false;
 };
 

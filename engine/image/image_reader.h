@@ -1,4 +1,5 @@
-// An image directory being read. open() trusts nothing: header, versions, sizes and checksums of every file are checked before a record is handed out.
+// An image directory being read. open() trusts nothing: header, versions, sizes and checksums of
+// every file are checked before a record is handed out.
 #pragma once
 
 #include <memory>
@@ -14,25 +15,28 @@
 
 namespace ncr {
 
-enum class PageCheck { kVerify, kSkip };  // whether open() reads all of pages-*.img to check the chunks
+enum class PageCheck {
+  kVerify,
+  kSkip
+};  // whether open() reads all of pages-*.img to check the chunks
 
 // Everything but page payload, in memory.
 struct Image {
   schema::Inventory inventory;
-  std::vector<schema::Task> tasks;                        // parents before children; tasks[0] is the root
-  std::unordered_map<uint32_t, schema::OpenFile> files;   // by id
+  std::vector<schema::Task> tasks;  // parents before children; tasks[0] is the root
+  std::unordered_map<uint32_t, schema::OpenFile> files;  // by id
   std::vector<schema::SharedMemory> shared_memory;
   std::unordered_map<int32_t, schema::PageMap> task_pages;    // by pid
   std::unordered_map<uint64_t, schema::PageMap> shmem_pages;  // by shared memory id
   std::string path;
-  Fd pages;                                               // pages-1.img, read only
+  Fd pages;  // pages-1.img, read only
 
   // Malformed: names the file and what is wrong with it.
   static Result<Image> open(const std::string& path, PageCheck pages);
 };
 
-// Cross-record consistency: every reference resolves, parents come first, VMAs ascend and do not overlap, runs lie inside
-// their VMA and their file ... Pure. Called by open().
+// Cross-record consistency: every reference resolves, parents come first, VMAs ascend and do not
+// overlap, runs lie inside their VMA and their file ... Pure. Called by open().
 Result<> check_consistency(const Image& image);
 
 }  // namespace ncr

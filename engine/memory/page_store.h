@@ -1,5 +1,5 @@
-// pages-1.img being filled: several threads copy runs of target memory into it (the page pump), zero pages and pages already stored are left
-// out, each chunk is checksummed on the way.
+// pages-1.img being filled: several threads copy runs of target memory into it (the page pump),
+// zero pages and pages already stored are left out, each chunk is checksummed on the way.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +28,12 @@ class [[nodiscard]] PageStore {
   PageStore(PageStore&&) noexcept;
   ~PageStore();  // stops the pump
 
-  // All present private pages of `pid` in these VMAs -> *map. The task must stay frozen until finish(). Work is queued; map is filled in by finish().
-  // Pages that are physically those of a task added earlier, at the same address, are stored once.
+  // All present private pages of `pid` in these VMAs -> *map. The task must stay frozen until
+  // finish(). Work is queued; map is filled in by finish(). Pages that are physically those of a
+  // task added earlier, at the same address, are stored once.
   Result<> add_task(pid_t pid, const schema::Memory& memory, schema::PageMap* map);
-  // The present pages of a shared memory object, read through one of its mappings' /proc/PID/map_files or descriptor.
+  // The present pages of a shared memory object, read through one of its mappings'
+  // /proc/PID/map_files or descriptor.
   Result<> add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map);
   // Waits for every copy; returns the chunk table.
   Result<schema::ChunkTable> finish();

@@ -1,0 +1,83 @@
+// Copies pages into pages-1.img with several threads: reads, leaves out zero pages, checksums,
+// writes.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "engine/base/quiet_thread.h"
+#include "engine/base/sys.h"
+#include "engine/memory/page_runs.h"
+
+namespace ncr {
+
+// Where a run of pages ended up.
+struct PlacedRun {
+  static constexpr uint64_t kZero = ~uint64_t{0};
+  uint64_t start = 0;
+  uint64_t pages = 0;
+  uint64_t stored = kZero;  // byte offset in pages-1.img
+};
+
+// At most PagePump::kJobPages pages of one task or object.
+struct CopyJob {
+  pid_t pid = 0;  // 0: read `object`
+  const Fd* object = nullptr;
+  std::vector<AddressRun> runs;   // addresses, or offsets in the object
+  std::vector<PlacedRun> placed;  // the answer
+};
+
+struct StoredChunk {
+  uint64_t offset = 0;
+  uint64_t size = 0;
+  std::string checksum;
+};
+
+class [[nodiscard]] PagePump {
+ public:
+  static constexpr uint64_t kJobPages = 64;
+
+  PagePump(Fd output, std::string name, unsigned threads);
+  ~PagePump();  // drops what is queued, waits for what is under way
+
+  // The job must stay where it is until drain().
+  void add(CopyJob* job);
+  // Copies at once, in this thread.
+  Result<> copy_now(CopyJob* job);
+  // Helps until the queue is empty and every job is done. Jobs may be added again afterwards.
+  Result<> drain();
+
+  uint64_t bytes_written() const { return next_offset_; }
+  // Ascending, without gaps. After drain().
+  std::vector<StoredChunk> take_chunks();
+
+ private:
+  class Buffer;
+
+  void help();
+  CopyJob* next_job(std::unique_lock<std::mutex>& lock);
+  void finish_job(Result<> result);
+  Result<> copy(CopyJob* job, Buffer& buffer);
+  Result<> store(char* data, uint64_t size, uint64_t* offset);
+
+  Fd output_;
+  std::string name_;
+  unsigned threads_;
+  std::atomic<uint64_t> next_offset_{0};
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<CopyJob*> queue_;
+  uint64_t queued_pages_ = 0;  // ever
+  unsigned running_ = 0;
+  bool stopping_ = false;
+  Result<> result_;
+  std::vector<StoredChunk> chunks_;
+  std::vector<QuietThread> helpers_;
+};
+
+}  // namespace ncr

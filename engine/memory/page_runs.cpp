@@ -1,0 +1,160 @@
+// Page tables of a frozen task, seen through /proc/PID/pagemap: PAGEMAP_SCAN (Linux 6.7) walks the
+// populated tables only and answers in ranges; reading the file gives 8 bytes for every page of the
+// range, also where nothing is mapped. Userspace cannot see from a range alone whether a page was
+// copied from a file or belongs to it: the kernel calls a page "file" until a write made a private
+// copy of it.
+#include "engine/memory/page_runs.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "engine/base/ids.h"
+
+namespace ncr {
+namespace {
+
+// include/uapi/linux/fs.h of Linux 6.17; older headers lack it.
+struct ScanArgument {
+  uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+  uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+struct ScanRegion {
+  uint64_t start, end, categories;
+};
+constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
+constexpr uint64_t kIsFile = 1 << 2, kIsPresent = 1 << 3, kIsSwapped = 1 << 4, kIsZero = 1 << 5,
+                   kIsGuard = 1 << 8;
+
+// Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
+constexpr uint64_t kEntryPresent = uint64_t{1} << 63, kEntrySwapped = uint64_t{1} << 62,
+                   kEntryFile = uint64_t{1} << 61, kEntryGuard = uint64_t{1} << 58;
+
+bool has_private_pages(const schema::Vma& vma) {
+  return vma.kind() == schema::VMA_ANONYMOUS || vma.kind() == schema::VMA_FILE_PRIVATE;
+}
+
+void append(std::vector<AddressRun>* runs, uint64_t start, uint64_t end) {
+  uint64_t pages = (end - start) / kPageSize;
+  if (!runs->empty() && runs->back().start + runs->back().pages * kPageSize == start) {
+    runs->back().pages += pages;
+  } else {
+    runs->push_back({start, pages});
+  }
+}
+
+// Walks the whole address space in a few calls; `found(start, end)` for each range, ascending.
+template <class F>
+Result<> scan(const Fd& pagemap, const schema::Memory& memory, ScanArgument argument, F found) {
+  constexpr size_t kRegions = 512;
+  auto regions = std::make_unique<ScanRegion[]>(kRegions);
+  argument.size = sizeof argument;
+  argument.vec = reinterpret_cast<uint64_t>(regions.get());
+  argument.vec_len = kRegions;
+  argument.end = memory.vmas(memory.vmas_size() - 1).end();
+  for (uint64_t at = memory.vmas(0).start(); at < argument.end; at = argument.walk_end) {
+    argument.start = at;
+    int count = TRY(SYSCALL(::ioctl(pagemap.get(), kPagemapScan, &argument), "PAGEMAP_SCAN"));
+    for (int i = 0; i < count; i++) found(regions[i].start, regions[i].end);
+    if (argument.walk_end <= at) break;
+  }
+  return {};
+}
+
+// Hands on the parts of ascending ranges that lie in private VMAs.
+class PrivateParts {
+ public:
+  explicit PrivateParts(const schema::Memory& memory) : memory_(memory) {}
+
+  template <class F>
+  void clip(uint64_t start, uint64_t end, F part) {
+    while (next_ < memory_.vmas_size() && memory_.vmas(next_).end() <= start) next_++;
+    for (int i = next_; i < memory_.vmas_size() && memory_.vmas(i).start() < end; i++) {
+      if (!has_private_pages(memory_.vmas(i))) continue;
+      part(i, std::max(start, memory_.vmas(i).start()), std::min(end, memory_.vmas(i).end()));
+    }
+  }
+
+ private:
+  const schema::Memory& memory_;
+  int next_ = 0;
+};
+
+// kSystem with ENOTTY or EINVAL: this kernel has no such call, or does not know these categories.
+Result<std::vector<AddressRun>> scan_private_pages(const Fd& pagemap, const schema::Memory& memory,
+                                                   uint64_t unwanted) {
+  ScanArgument argument{};
+  argument.category_inverted = argument.category_mask = unwanted;
+  argument.category_anyof_mask = kIsPresent | kIsSwapped;
+  argument.return_mask = kIsFile;  // the same for all, so that neighbours are one range
+  std::vector<AddressRun> runs;
+  PrivateParts parts(memory);
+  TRY(scan(pagemap, memory, argument, [&](uint64_t start, uint64_t end) {
+    parts.clip(start, end, [&](int, uint64_t from, uint64_t to) { append(&runs, from, to); });
+  }));
+  return runs;
+}
+
+bool too_old(const Error& error) {
+  return error.os_error() == ENOTTY || error.os_error() == EINVAL;
+}
+
+Result<> read_private_pages(const Fd& pagemap, const schema::Vma& vma,
+                            std::vector<AddressRun>* runs) {
+  constexpr uint64_t kEntries = 8192;
+  std::vector<uint64_t> entries(std::min(kEntries, (vma.end() - vma.start()) / kPageSize));
+  for (uint64_t at = vma.start(); at < vma.end(); at += entries.size() * kPageSize) {
+    entries.resize(std::min(uint64_t{entries.size()}, (vma.end() - at) / kPageSize));
+    TRY(sys::pread_exact(pagemap, entries.data(), entries.size() * sizeof(uint64_t),
+                         at / kPageSize * sizeof(uint64_t)));
+    for (size_t i = 0; i < entries.size(); i++) {
+      if ((entries[i] & (kEntryPresent | kEntrySwapped)) == 0) continue;
+      if ((entries[i] & (kEntryFile | kEntryGuard)) != 0) continue;
+      append(runs, at + i * kPageSize, at + (i + 1) * kPageSize);
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Fd> open_pagemap(pid_t pid) {
+  return sys::open(strf("/proc/%d/pagemap", pid).c_str(), O_RDONLY);
+}
+
+Result<std::vector<AddressRun>> find_private_pages(const Fd& pagemap, const schema::Memory& memory,
+                                                   PageScan how) {
+  if (memory.vmas_size() == 0) return std::vector<AddressRun>();
+  if (how == PageScan::kBest) {
+    for (uint64_t unwanted : {kIsFile | kIsZero | kIsGuard, kIsFile | kIsZero}) {
+      Result<std::vector<AddressRun>> runs = scan_private_pages(pagemap, memory, unwanted);
+      if (runs.ok() || !too_old(runs.error())) return runs;
+    }
+  }
+  std::vector<AddressRun> runs;
+  for (const schema::Vma& vma : memory.vmas()) {
+    if (has_private_pages(vma)) TRY(read_private_pages(pagemap, vma, &runs));
+  }
+  return runs;
+}
+
+Result<> find_guard_pages(const Fd& pagemap, schema::Memory* memory) {
+  if (memory->vmas_size() == 0) return {};
+  ScanArgument argument{};
+  argument.category_mask = kIsGuard;
+  argument.return_mask = kIsGuard;
+  PrivateParts parts(*memory);
+  Result<> scanned = scan(pagemap, *memory, argument, [&](uint64_t start, uint64_t end) {
+    parts.clip(start, end, [&](int i, uint64_t from, uint64_t to) {
+      schema::GuardRange* guard = memory->mutable_vmas(i)->add_guards();
+      guard->set_start(from);
+      guard->set_end(to);
+    });
+  });
+  if (!scanned.ok() && too_old(scanned.error())) return {};
+  return scanned;
+}
+
+}  // namespace ncr
