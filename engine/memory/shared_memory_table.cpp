@@ -13,7 +13,9 @@ uint64_t SharedMemoryTable::id_of(const struct stat& object) {
 Result<uint64_t> SharedMemoryTable::add(Fd object, const schema::SharedMemory& description) {
   struct stat stat {};
   TRY(SYSCALL(::fstat(object.get(), &stat), "fstat a shared memory object"));
-  uint64_t id = id_of(stat);
+  // Inodes of ordinary file systems have numbers of their own.
+  constexpr uint64_t kUnlinkedFile = 1ull << 63;
+  uint64_t id = id_of(stat) | (description.unlinked_file() ? kUnlinkedFile : 0);
   std::unique_ptr<Object>& entry = objects_[id];
   if (entry == nullptr) {
     entry = std::make_unique<Object>();

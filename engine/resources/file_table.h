@@ -1,6 +1,7 @@
 // Identity of open file descriptions during a dump: the same description always gets the same id, whoever holds it (kcmp(2)).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -9,13 +10,20 @@
 
 namespace ncr {
 
+class SharedMemoryTable;   // engine/memory/shared_memory_table.h
+
 class FileTable {
  public:
   FileTable();
   ~FileTable();
 
+  // Where rooms put content that has no path: memfds, unlinked files. Without it they are refused.
+  void store_content_in(SharedMemoryTable& shared_memory);
+  SharedMemoryTable* shared_memory() const;
+
   // Every descriptor of the task into *record (files are dumped by their room on first sight). `skip`: numbers that are the parasite's.
-  Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record);
+  // What cannot be dumped goes to `blockers` if there are any, and is an error if not: one pass serves preflight and dump.
+  Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record, Blockers* blockers = nullptr);
   // A descriptor that we hold ourselves (in flight in a socket): same description, same id. 0 is never an id.
   Result<uint32_t> add_local(Fd fd);
   // The file at descriptor `number` of `task`, e.g. an epoll target.
@@ -24,6 +32,10 @@ class FileTable {
   Result<uint32_t> add_mapped(const Fd& opened, const std::string& path, bool deleted, uint32_t flags);
   // Preflight: names every descriptor of the task that no room takes, and what rooms say of theirs.
   static Result<> preflight(const Task& task, Blockers& blockers);
+
+  // The file in the table that `is_target` says yes to, among those of this device (as the kernel numbers it, fdinfo.h) and inode; 0 if none.
+  using IsTarget = std::function<Result<bool>(pid_t pid, int number)>;
+  Result<uint32_t> find(uint64_t device, uint64_t inode, const IsTarget& is_target) const;
 
   std::vector<const schema::OpenFile*> records() const;   // by id
   // After every task was added: what reaches outside the tree (FdRoom::check of every room).

@@ -70,7 +70,7 @@ struct FdProbe {
   std::string where() const;    // "fd 7 (/path)", for messages
 };
 
-// A file of the tree and who was seen to hold it: `holder` is null for one in flight in a socket or behind a mapping.
+// A file of the tree and who was seen to hold it, one for each descriptor: `holder` is null for one in flight in a socket or behind a mapping.
 struct SeenFile {
   const schema::OpenFile* record = nullptr;
   const Task* holder = nullptr;
@@ -82,7 +82,7 @@ struct FdRoom {
   schema::OpenFile::KindCase kind{};
 
   bool (*recognises)(const FdProbe&) = nullptr;
-  // Names what of this object cannot be restored. Null: everything can.
+  // Names what of this object cannot be restored. Null: everything can. What has a blocker is not dumped.
   Result<> (*preflight)(const FdProbe&, Blockers&) = nullptr;
   // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in flight).
   Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*) = nullptr;

@@ -1,0 +1,162 @@
+// The kernel prints what a descriptor is in /proc/PID/fdinfo/N: three lines for all (pos, flags,
+// mnt_id), then lines of the object's own show_fdinfo() and of its file locks. New lines appear
+// with new kernels, so unknown ones are passed over. Pure; the engine reads the text.
+#include "engine/resources/fdinfo.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include <cinttypes>
+#include <cstdio>
+
+namespace ncr {
+namespace {
+
+Error unexpected(const std::string& line) {
+  return Error::malformed(strf("fdinfo: unexpected line \"%s\"", line.c_str()));
+}
+
+// The lines that begin with `key`, as C strings for sscanf.
+std::vector<std::string> lines_of(std::string_view text, std::string_view key) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.starts_with(key)) lines.emplace_back(line);
+  }
+  return lines;
+}
+
+template <class T>
+Result<> scan_one(std::string_view text, std::string_view key, const char* format, T* value) {
+  std::vector<std::string> lines = lines_of(text, key);
+  if (lines.empty())
+    return Error::malformed(
+        strf("fdinfo: no line \"%.*s\"", static_cast<int>(key.size()), key.data()));
+  if (std::sscanf(lines.front().c_str() + key.size(), format, value) != 1)
+    return unexpected(lines.front());
+  return {};
+}
+
+std::string from_hex(const char* hex) {
+  std::string bytes;
+  unsigned byte = 0;
+  for (; std::sscanf(hex, "%2x", &byte) == 1; hex += 2) {
+    bytes.push_back(static_cast<char>(byte));
+    if (hex[1] == 0) break;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<FdInfo> parse_fdinfo(std::string_view text) {
+  FdInfo info;
+  int64_t position = 0;
+  uint32_t flags = 0;
+  TRY(scan_one(text, "pos:", "%" SCNd64, &position));
+  TRY(scan_one(text, "flags:", "%" SCNo32, &flags));
+  TRY(scan_one(text, "mnt_id:", "%d", &info.mount_id));
+  info.position = static_cast<uint64_t>(position);
+  info.close_on_exec = (flags & O_CLOEXEC) != 0;
+  info.flags = flags & ~static_cast<uint32_t>(O_CLOEXEC);
+  return info;
+}
+
+Result<EventfdInfo> parse_eventfd(std::string_view text) {
+  EventfdInfo info;
+  TRY(scan_one(text, "eventfd-count:", "%" SCNx64, &info.count));
+  int semaphore = 0;
+  if (scan_one(text, "eventfd-semaphore:", "%d", &semaphore).ok()) info.semaphore = semaphore != 0;
+  return info;
+}
+
+Result<uint64_t> parse_signalfd_mask(std::string_view text) {
+  uint64_t mask = 0;
+  TRY(scan_one(text, "sigmask:", "%" SCNx64, &mask));
+  return mask;
+}
+
+Result<TimerfdInfo> parse_timerfd(std::string_view text) {
+  TimerfdInfo info;
+  unsigned flags = 0;
+  TRY(scan_one(text, "clockid:", "%d", &info.clock));
+  TRY(scan_one(text, "ticks:", "%" SCNu64, &info.ticks));
+  TRY(scan_one(text, "settime flags:", "%o", &flags));
+  info.settime_flags = static_cast<int>(flags);
+  return info;
+}
+
+Result<std::vector<EpollTarget>> parse_epoll(std::string_view text) {
+  std::vector<EpollTarget> targets;
+  for (const std::string& line : lines_of(text, "tfd:")) {
+    EpollTarget target;
+    if (std::sscanf(line.c_str(),
+                    "tfd: %d events: %x data: %" SCNx64 " pos:%*d ino:%" SCNx64 " sdev:%" SCNx64,
+                    &target.number, &target.events, &target.data, &target.inode,
+                    &target.device) != 5)
+      return unexpected(line);
+    targets.push_back(target);
+  }
+  return targets;
+}
+
+Result<std::vector<InotifyWatch>> parse_inotify(std::string_view text) {
+  std::vector<InotifyWatch> watches;
+  for (const std::string& line : lines_of(text, "inotify ")) {
+    InotifyWatch watch;
+    unsigned size = 0;
+    unsigned type = 0;
+    int hex = 0;
+    unsigned descriptor = 0;
+    if (std::sscanf(line.c_str(), "inotify wd:%x ino:%" SCNx64 " sdev:%" SCNx64 " mask:%x ",
+                    &descriptor, &watch.inode, &watch.device, &watch.mask) != 4)
+      return unexpected(line);
+    watch.descriptor = static_cast<int>(descriptor);
+    size_t handle = line.find("fhandle-bytes:");
+    if (handle != std::string::npos) {
+      if (std::sscanf(line.c_str() + handle, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &size,
+                      &type, &hex) != 2 ||
+          hex == 0)
+        return unexpected(line);
+      watch.handle = from_hex(line.c_str() + handle + hex);
+      if (watch.handle.size() != size) return unexpected(line);
+      watch.handle_type = static_cast<int>(type);
+    }
+    watches.push_back(std::move(watch));
+  }
+  return watches;
+}
+
+Result<std::vector<LockInfo>> parse_locks(std::string_view text) {
+  std::vector<LockInfo> locks;
+  for (const std::string& line : lines_of(text, "lock:")) {
+    char kind[16];
+    char type[16];
+    char end[32];
+    LockInfo lock;
+    if (std::sscanf(line.c_str(), "lock: %*d: %15s %*s %15s %*d %*[^ ] %" SCNu64 " %31s", kind,
+                    type, &lock.start, end) != 4)
+      return unexpected(line);
+    std::string_view name = kind;
+    if (name == "POSIX")
+      lock.kind = LockKind::kPosix;
+    else if (name == "OFDLCK")
+      lock.kind = LockKind::kOpenFile;
+    else if (name == "FLOCK")
+      lock.kind = LockKind::kFlock;
+    else
+      lock.kind = LockKind::kLease;
+    lock.write = std::string_view(type) == "WRITE";
+    lock.end = ~uint64_t{0};
+    if (std::string_view(end) != "EOF" && std::sscanf(end, "%" SCNu64, &lock.end) != 1)
+      return unexpected(line);
+    locks.push_back(lock);
+  }
+  return locks;
+}
+
+uint64_t kernel_device(uint64_t st_dev) { return (uint64_t{major(st_dev)} << 20) | minor(st_dev); }
+
+}  // namespace ncr

@@ -1,0 +1,146 @@
+// A ghost: a file whose last name is gone while descriptors, mappings or an executable still hold
+// it. Its bytes go where shared memory goes (holes stay holes), found again by id; every
+// description and mapping of the inode is joined by group_id, and the first of them makes the file
+// again: under its old name if that is free, so that /proc shows what it showed, else under a name
+// beside it; then the name is taken away. A deleted directory comes back empty, which is what it
+// was. dump_ghost runs in the engine, open_ghost in the child.
+#include "engine/resources/regular_file/ghost.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "engine/base/undo.h"
+#include "engine/memory/shared_memory_table.h"
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/file_table.h"
+#include "engine/resources/status_flags.h"
+
+namespace ncr::regular_file {
+namespace {
+
+constexpr const char* kStash = "unlinked file";
+
+uint64_t nanoseconds(const timespec& time) {
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
+timespec time_of(uint64_t ns) {
+  return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
+}
+
+Result<> copy_range(const Fd& from, uint64_t from_offset, const Fd& to, uint64_t to_offset,
+                    uint64_t size) {
+  std::string buffer(std::min<uint64_t>(size, 1 << 20), '\0');
+  while (size > 0) {
+    size_t part = std::min<uint64_t>(size, buffer.size());
+    TRY(sys::pread_exact(from, buffer.data(), part, from_offset));
+    TRY(sys::pwrite_all(to, buffer.data(), part, to_offset));
+    from_offset += part;
+    to_offset += part;
+    size -= part;
+  }
+  return {};
+}
+
+Result<> fill(const Image& image, const schema::RegularFile& file, const Fd& fd) {
+  TRY(SYSCALL(::ftruncate(fd.get(), static_cast<off_t>(file.size())), "give %s its %llu bytes",
+              file.path().c_str(), static_cast<unsigned long long>(file.size())));
+  if (file.ghost().content() == 0) return {};
+  auto pages = image.shmem_pages.find(file.ghost().content());
+  if (pages == image.shmem_pages.end())
+    return Error::malformed(strf("the content of %s is missing", file.path().c_str()));
+  for (const schema::PageRun& run : pages->second.runs()) {
+    if (run.place_case() != schema::PageRun::kStored || run.start() >= file.size()) continue;
+    // The last page may reach beyond the end.
+    uint64_t size = std::min(run.pages() * kPageSize, file.size() - run.start());
+    TRY(copy_range(image.pages, run.stored(), fd, run.start(), size));
+  }
+  return {};
+}
+
+// Makes the thing under `path`; false if that name is taken.
+Result<bool> make_at(const char* path, const schema::RegularFile& file) {
+  Result<int> made(0);
+  if (S_ISDIR(file.mode()))
+    made = SYSCALL(::mkdir(path, 0700), "mkdir %s", path);
+  else if (S_ISLNK(file.mode()))
+    made = SYSCALL(::symlink(file.ghost().link_target().c_str(), path), "symlink %s", path);
+  else
+    made = SYSCALL(::mknod(path, S_IFREG | 0600, 0), "make the unlinked file %s again", path);
+  if (made.ok()) return true;
+  if (made.error().os_error() == EEXIST) return false;
+  return std::move(made).take_error();
+}
+
+Result<std::string> make_somewhere(const schema::RegularFile& file, uint32_t id) {
+  if (TRY(make_at(file.path().c_str(), file))) return std::string(file.path());
+  for (int attempt = 0; attempt < 100; attempt++) {
+    std::string beside = strf("%s.nativecr-%d-%u-%d", file.path().c_str(), ::getpid(), id, attempt);
+    if (TRY(make_at(beside.c_str(), file))) return beside;
+  }
+  return Error::unsupported(strf("%s: no free name beside it", file.path().c_str()));
+}
+
+// An O_PATH descriptor of the new file, whose name is gone again.
+Result<Fd> make(const Image& image, const schema::RegularFile& file, uint32_t id) {
+  std::string path = TRY(make_somewhere(file, id));
+  Undo unlink(
+      [&] { (void)::unlinkat(AT_FDCWD, path.c_str(), S_ISDIR(file.mode()) ? AT_REMOVEDIR : 0); });
+  Fd any = TRY(sys::open(path.c_str(), O_PATH | O_NOFOLLOW));
+  const schema::Ghost& ghost = file.ghost();
+  if (S_ISREG(file.mode())) {
+    Fd writable = TRY(sys::open(path.c_str(), O_WRONLY | O_NOFOLLOW));
+    TRY_WHILE(fill(image, file, writable), "unlinked file %s", path.c_str());
+  }
+  TRY(SYSCALL(::fchownat(any.get(), "", ghost.uid(), ghost.gid(), AT_EMPTY_PATH), "chown %s",
+              path.c_str()));
+  if (S_ISLNK(file.mode())) return any;
+  TRY(SYSCALL(::chmod(path.c_str(), file.mode() & 07777), "chmod %s", path.c_str()));
+  timespec times[2] = {time_of(ghost.accessed_ns()), time_of(ghost.modified_ns())};
+  TRY(SYSCALL(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat %s", path.c_str()));
+  return any;
+}
+
+}  // namespace
+
+Result<> dump_ghost(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
+  schema::RegularFile* file = record->mutable_regular_file();
+  schema::Ghost* ghost = file->mutable_ghost();
+  record->set_group_id(group_of(probe.stat.st_dev, probe.stat.st_ino));
+  ghost->set_uid(probe.stat.st_uid);
+  ghost->set_gid(probe.stat.st_gid);
+  ghost->set_modified_ns(nanoseconds(probe.stat.st_mtim));
+  ghost->set_accessed_ns(nanoseconds(probe.stat.st_atim));
+  if (S_ISDIR(probe.stat.st_mode)) return {};
+  if (S_ISLNK(probe.stat.st_mode)) {
+    ghost->set_link_target(TRY(sys::read_link_at(probe.local, "")));
+    return {};
+  }
+  if (!S_ISREG(probe.stat.st_mode))
+    return Error::unsupported(strf("%s was deleted and is no ordinary file", probe.link.c_str()));
+  if (probe.stat.st_size == 0) return {};
+  if (files.shared_memory() == nullptr)
+    return Error::unsupported(strf("%s was deleted", probe.link.c_str()));
+  Fd readable = TRY(reopen(probe.local, O_RDONLY));
+  schema::SharedMemory description;
+  description.set_unlinked_file(true);
+  ghost->set_content(TRY(files.shared_memory()->add(std::move(readable), description)));
+  return {};
+}
+
+Result<Fd> open_ghost(FileRestorer& files, const schema::OpenFile& record) {
+  Fd any = files.take(record.group_id(), kStash);
+  if (!any.valid()) any = TRY(make(files.image(), record.regular_file(), record.id()));
+  Fd fd;
+  if ((record.flags() & O_PATH) != 0 && S_ISLNK(record.regular_file().mode()))
+    fd = Fd(TRY(SYSCALL(::fcntl(any.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
+  else
+    fd = TRY(reopen(any, open_flags(record.flags())));
+  files.stash(record.group_id(), kStash, std::move(any));
+  return fd;
+}
+
+}  // namespace ncr::regular_file

@@ -1,0 +1,141 @@
+// A file with a path: the kernel keeps inode, position and flags in the description, and shows the
+// path in /proc/PID/fd/N. Regular files, directories and whatever is open with O_PATH are opened
+// again by path. Content is not in the image, so at restore the file must be there: of the same
+// type, not shorter than it was (a log may have grown). A file behind a mapping must be the same
+// one: libraries and programs are compared by their first page. A file whose name is gone is a
+// ghost (ghost.cpp) if it has no other name; one that has another name somewhere is refused, for
+// nobody can find that name. recognises, preflight and dump run in the engine, open in the child.
+#include <fcntl.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/regular_file/ghost.h"
+#include "engine/resources/status_flags.h"
+#include "engine/resources/unsupported.h"
+
+namespace ncr::regular_file {
+namespace {
+
+constexpr std::string_view kDeleted = " (deleted)";
+
+bool recognises(const FdProbe& probe) {
+  if (!probe.link.starts_with("/") || probe.link.starts_with("/memfd:")) return false;
+  if ((probe.flags & O_PATH) != 0) return true;
+  if (S_ISDIR(probe.stat.st_mode)) return true;
+  if (!S_ISREG(probe.stat.st_mode)) return false;
+  Result<int64_t> file_system = file_system_of(probe.local);
+  return !file_system.ok() || !is_kernel_object(file_system.value());
+}
+
+bool same_file(const char* path, const struct stat& wanted) {
+  struct stat now {};
+  return SYSCALL(::lstat(path, &now), "stat %s", path).ok() && now.st_dev == wanted.st_dev &&
+         now.st_ino == wanted.st_ino;
+}
+
+enum class Name { kThere, kUnlinked, kElsewhere };
+
+// A file may be called "x (deleted)", so the name as printed is tried first.
+Name find_name(const FdProbe& probe, std::string* path) {
+  *path = probe.link;
+  if (same_file(path->c_str(), probe.stat)) return Name::kThere;
+  if (path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
+  return probe.stat.st_nlink == 0 ? Name::kUnlinked : Name::kElsewhere;
+}
+
+constexpr const char* kElsewhereReason =
+    "the name it was opened by is gone or is another file now, and its other names cannot be found";
+
+Result<> preflight(const FdProbe& probe, Blockers& blockers) {
+  std::string path;
+  if (find_name(probe, &path) == Name::kElsewhere)
+    blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), probe.link.c_str()),
+                 kElsewhereReason, "put the file back under that name");
+  return {};
+}
+
+// Empty unless it is an ELF file.
+std::string elf_head(const FdProbe& probe) {
+  Result<Fd> file = reopen(probe.local, O_RDONLY);
+  if (!file.ok()) return {};
+  char page[4096];
+  Result<ssize_t> got = SYSCALL(::pread(file.value().get(), page, sizeof page, 0), "pread");
+  if (!got.ok() || got.value() < 4 || std::string_view(page, 4) != "\177ELF") return {};
+  XXH128_canonical_t hash;
+  XXH128_canonicalFromHash(&hash, XXH3_128bits(page, static_cast<size_t>(got.value())));
+  return std::string(reinterpret_cast<const char*>(hash.digest), sizeof hash.digest);
+}
+
+Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
+  schema::RegularFile* file = record->mutable_regular_file();
+  std::string path;
+  Name name = find_name(probe, &path);
+  file->set_path(path);
+  file->set_mode(probe.stat.st_mode);
+  file->set_size(static_cast<uint64_t>(probe.stat.st_size));
+  file->set_position(probe.position);
+  file->set_mapped(probe.task == nullptr && probe.fdinfo.empty());
+  if (name == Name::kUnlinked) return dump_ghost(files, probe, record);
+  if (name == Name::kElsewhere)
+    return Error::unsupported(strf("%s: %s", probe.link.c_str(), kElsewhereReason));
+  if (file->mapped() && S_ISREG(probe.stat.st_mode)) file->set_elf_head(elf_head(probe));
+  return {};
+}
+
+// Whether what is at the path now can stand for what was there.
+Result<> check_same(const Fd& fd, const schema::RegularFile& file) {
+  const char* path = file.path().c_str();
+  struct stat now {};
+  TRY(SYSCALL(::fstat(fd.get(), &now), "fstat %s", path));
+  if ((now.st_mode & S_IFMT) != (file.mode() & S_IFMT))
+    return Error::unsupported(strf(
+        "%s is a file of another type than when the image was made; put the old one back", path));
+  if (!S_ISREG(now.st_mode)) return {};
+  auto size = static_cast<uint64_t>(now.st_size);
+  if (size < file.size())
+    return Error::unsupported(
+        strf("%s has %llu bytes, %llu when the image was made; put the old file back", path,
+             static_cast<unsigned long long>(size), static_cast<unsigned long long>(file.size())));
+  if (file.elf_head().empty()) return {};
+  FdProbe probe;
+  probe.local = Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
+  if (size != file.size() || elf_head(probe) != file.elf_head())
+    return Error::unsupported(
+        strf("%s is another program or library than when the image was made (an upgrade?); put the "
+             "old one back",
+             path));
+  return {};
+}
+
+Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
+  const schema::RegularFile& file = record.regular_file();
+  bool ghost = file.has_ghost();
+  int flags = open_flags(record.flags()) | O_NOCTTY;
+  // A link itself was opened, not what it points at.
+  if (S_ISLNK(file.mode())) flags |= O_NOFOLLOW;
+  Fd fd;
+  if (ghost)
+    fd = TRY(open_ghost(files, record));
+  else
+    fd = TRY(sys::open(file.path().c_str(), flags));
+  if (!ghost) TRY(check_same(fd, file));
+  if ((record.flags() & O_PATH) != 0) return fd;
+  if (file.position() != 0)
+    TRY(SYSCALL(::lseek(fd.get(), static_cast<off_t>(file.position()), SEEK_SET),
+                "lseek %s to %llu", file.path().c_str(),
+                static_cast<unsigned long long>(file.position())));
+  TRY(set_status_flags(fd, record.flags()));
+  return fd;
+}
+
+}  // namespace
+
+const FdRoom kRoom = {.name = "regular_file",
+                      .kind = schema::OpenFile::kRegularFile,
+                      .recognises = recognises,
+                      .preflight = preflight,
+                      .dump = dump,
+                      .open = open};
+
+}  // namespace ncr::regular_file
