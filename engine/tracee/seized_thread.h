@@ -1,4 +1,5 @@
-// A thread under PTRACE_SEIZE, stopped. The destructor detaches and the thread runs on (or stays in its job-control stop).
+// A thread under PTRACE_SEIZE, stopped. The destructor detaches and the thread runs on (or stays in
+// its job-control stop).
 #pragma once
 
 #include <linux/ptrace.h>
@@ -11,6 +12,7 @@
 
 namespace ncr {
 
+// Every call must come from the OS thread that seized: to the kernel, it is the tracer.
 class [[nodiscard]] SeizedThread {
  public:
   // kGone if it exited; kSystem with "traced by PID (comm)" if another tracer holds it.
@@ -22,22 +24,37 @@ class [[nodiscard]] SeizedThread {
   pid_t tid() const { return tid_; }
   // PTRACE_INTERRUPT and the wait for its stop, apart so that many threads stop at the same time.
   Result<> interrupt();
-  Result<> wait_stop();              // kGone if it exited meanwhile
+  Result<> wait_stop();      // kGone if it exited meanwhile
+  Result<bool> poll_stop();  // wait_stop() that does not wait: false if it runs still
+  bool stopped() const { return stopped_; }
   int stop_signal() const { return stop_signal_; }  // of a job-control stop, else 0
 
-  Result<std::vector<char>> get_regset(unsigned type) const;   // NT_*, whatever its size; empty if the kernel has none
+  Result<std::vector<char>> get_regset(
+      unsigned type) const;  // NT_*, whatever its size; empty if the kernel has none
   Result<> set_regset(unsigned type, const void* data, size_t size) const;
   Result<uint64_t> signal_mask() const;
   Result<> set_signal_mask(uint64_t mask) const;
-  Result<> resume();                 // PTRACE_CONT, no signal
-  Result<> step();                   // one instruction, and wait for it
-  Result<> detach();                 // the success path; says if it could not
+  Result<> resume();  // PTRACE_CONT, no signal
+  // For a thread that was resumed: if something else than us stopped it meanwhile (SIGSTOP,
+  // SIGCONT), lets it go on; the job-control stop itself is remembered. To be called now and then
+  // by who waits for it. kGone if it exited.
+  Result<> keep_running();
+  Result<> step();    // one instruction, and wait for it; every signal must be blocked
+  Result<> detach();  // the success path; says if it could not
 
  private:
   explicit SeizedThread(pid_t tid) : tid_(tid) {}
+  Result<int> next_stop(bool may_block);
+  Result<bool> settle(int status);
+  Result<> settle_job_control_stop(int signal);
+  Result<> request(int number, unsigned long data, const char* name) const;
+  void give_up();
+
   pid_t tid_ = 0;
   bool stopped_ = false;
+  bool interrupted_ = false;  // PTRACE_INTERRUPT was sent since the last stop we took
   int stop_signal_ = 0;
+  int undelivered_ = 0;  // signal taken from the thread and not given back yet
 };
 
 }  // namespace ncr

@@ -1,0 +1,280 @@
+// One thread under PTRACE_SEIZE (ptrace(2)). SEIZE itself stops nothing and leaves no trace;
+// PTRACE_INTERRUPT makes the thread take a trap at its next return to user mode, reported as
+// PTRACE_EVENT_STOP with SIGTRAP, or with the stop signal if its process is in a job-control stop.
+// Other stops may come before that one: a signal about to be delivered is injected, so that it is
+// not lost, and the thread is interrupted again; it then stops at the first instruction of its
+// handler. The kernel keeps job-control stops over a detach by itself. Only waitid(P_PID, tid) is
+// used, never -1: the process that embeds us has children of its own. If the traced thread is
+// itself a child of ours, its exit is looked at with WNOWAIT and stays for its parent to collect.
+// When we die, the kernel detaches: every thread runs on with the registers it has at that moment.
+#include "engine/tracee/seized_thread.h"
+
+#include <elf.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <ctime>
+#include <utility>
+
+#include "engine/base/proc.h"
+#include "engine/base/sys.h"
+
+namespace ncr {
+namespace {
+
+constexpr int kRunning = -1;
+
+Result<long> raw_ptrace(int number, pid_t tid, unsigned long address, unsigned long data,
+                        const char* name) {
+  Result<long> result =
+      SYSCALL(::syscall(SYS_ptrace, number, tid, address, data), "ptrace %s", name);
+  if (!result.ok() && result.error().os_error() == ESRCH)
+    return Error::gone(strf("thread %d is gone (ptrace %s)", tid, name));
+  return result;
+}
+
+Result<proc::Status> status_of(pid_t tid) {
+  return proc::parse_status(TRY(sys::read_file(strf("/proc/%d/status", tid).c_str())));
+}
+
+// Why PTRACE_SEIZE gave EPERM, in words.
+Error refused(pid_t tid, Error error) {
+  Result<proc::Status> status = status_of(tid);
+  if (!status.ok()) return Error::gone(strf("thread %d is gone", tid));
+  const proc::Status& task = status.value();
+  if (task.state == 'Z' || task.state == 'X') return Error::gone(strf("thread %d has exited", tid));
+  std::string who = strf("task %d (%s)", tid, task.name.c_str());
+  if (task.tracer_pid == 0)
+    return std::move(error).while_doing(
+        who + " cannot be traced (this needs CAP_SYS_PTRACE, and no security module against it)");
+  Result<proc::Status> tracer = status_of(task.tracer_pid);
+  return Error::system(error.os_error(),
+                       strf("%s is traced by %d (%s); end that first", who.c_str(), task.tracer_pid,
+                            tracer.ok() ? tracer.value().name.c_str() : "?"));
+}
+
+bool is_event(int status, int* event, int* signal) {
+  *event = status >> 8;
+  *signal = status & 0x7f;
+  return *event != 0;
+}
+
+bool is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE ||
+         signal == SIGSYS;
+}
+
+}  // namespace
+
+Result<SeizedThread> SeizedThread::seize(pid_t tid, unsigned long extra_options) {
+  Result<long> seized = raw_ptrace(PTRACE_SEIZE, tid, 0, extra_options, "SEIZE");
+  if (seized.ok()) return SeizedThread(tid);
+  if (seized.error().os_error() == EPERM) return refused(tid, seized.take_error());
+  return seized.take_error();
+}
+
+SeizedThread::SeizedThread(SeizedThread&& other) noexcept { *this = std::move(other); }
+
+SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
+  if (this == &other) return *this;
+  give_up();
+  tid_ = std::exchange(other.tid_, 0);
+  stopped_ = other.stopped_;
+  interrupted_ = other.interrupted_;
+  stop_signal_ = other.stop_signal_;
+  undelivered_ = other.undelivered_;
+  return *this;
+}
+
+SeizedThread::~SeizedThread() { give_up(); }
+
+// A running thread cannot be detached; one that does not stop within a second (a vfork parent, a
+// hung disk) stays traced until it does.
+void SeizedThread::give_up() {
+  if (tid_ == 0) return;
+  if (!stopped_ && !interrupted_ && !interrupt().ok()) return;
+  for (int tries = 0; tid_ != 0 && !stopped_ && tries < 1000; tries++) {
+    Result<bool> stopped = poll_stop();
+    if (!stopped.ok()) return;
+    if (stopped.value()) break;
+    timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+  if (tid_ != 0 && stopped_) (void)detach();
+}
+
+Result<> SeizedThread::request(int number, unsigned long data, const char* name) const {
+  TRY_WHILE(raw_ptrace(number, tid_, 0, data, name), "thread %d", tid_);
+  return {};
+}
+
+Result<> SeizedThread::interrupt() {
+  TRY(request(PTRACE_INTERRUPT, 0, "INTERRUPT"));
+  interrupted_ = true;
+  return {};
+}
+
+// The si_status of the next stop, kRunning if there is none yet.
+Result<int> SeizedThread::next_stop(bool may_block) {
+  const id_t id = static_cast<id_t>(tid_);
+  const int hang = may_block ? 0 : WNOHANG;
+  siginfo_t info{};
+  Result<int> waited = SYSCALL(
+      ::waitid(P_PID, id, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL | hang), "waitid %d", tid_);
+  if (waited.ok() && info.si_pid == 0) return kRunning;
+  if (waited.ok() && info.si_code == CLD_TRAPPED) {
+    TRY(SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | __WALL | WNOHANG), "waitid %d", tid_));
+    if (info.si_pid == 0) return kRunning;
+    return info.si_status;
+  }
+  if (!waited.ok() && waited.error().os_error() != ECHILD) return waited.take_error();
+  if (waited.ok()) {
+    Result<proc::Status> status = status_of(tid_);
+    if (!status.ok() || status.value().ppid != ::getpid())
+      (void)SYSCALL(::waitid(P_PID, id, &info, WEXITED | __WALL | WNOHANG), "waitid %d", tid_);
+  }
+  return Error::gone(strf("thread %d exited", std::exchange(tid_, 0)));
+}
+
+// A job-control stop that was there before our PTRACE_INTERRUPT leaves that interrupt pending: it
+// would strike at the first instruction the thread is resumed for. LISTEN and INTERRUPT make the
+// thread trap anew, and any trap clears what is pending (ptrace_stop(), kernel/signal.c).
+Result<> SeizedThread::settle_job_control_stop(int signal) {
+  stop_signal_ = signal;
+  TRY(request(PTRACE_LISTEN, 0, "LISTEN"));
+  TRY(request(PTRACE_INTERRUPT, 0, "INTERRUPT"));
+  int status = TRY(next_stop(true));
+  int event = 0;
+  if (is_event(status, &event, &signal) && event == PTRACE_EVENT_STOP)
+    stop_signal_ = signal == SIGTRAP ? 0 : signal;
+  return {};
+}
+
+// True if this stop is the one we wait for; else the thread was sent on, to stop again.
+Result<bool> SeizedThread::settle(int status) {
+  int event = 0;
+  int signal = 0;
+  const bool of_event = is_event(status, &event, &signal);
+  if (of_event && event == PTRACE_EVENT_STOP) {
+    stop_signal_ = 0;
+    if (signal != SIGTRAP) TRY(settle_job_control_stop(signal));
+    interrupted_ = false;
+    stopped_ = true;
+    return true;
+  }
+  TRY(request(PTRACE_INTERRUPT, 0, "INTERRUPT"));
+  TRY(request(PTRACE_CONT, of_event ? 0 : static_cast<unsigned long>(signal), "CONT"));
+  return false;
+}
+
+Result<> SeizedThread::wait_stop() {
+  while (!stopped_) {
+    int status = TRY(next_stop(true));
+    TRY(settle(status));
+  }
+  return {};
+}
+
+Result<bool> SeizedThread::poll_stop() {
+  while (!stopped_) {
+    int status = TRY(next_stop(false));
+    if (status == kRunning) return false;
+    TRY(settle(status));
+  }
+  return true;
+}
+
+Result<std::vector<char>> SeizedThread::get_regset(unsigned type) const {
+  std::vector<char> data(1024);
+  for (;;) {
+    iovec area{data.data(), data.size()};
+    Result<long> got = raw_ptrace(PTRACE_GETREGSET, tid_, type,
+                                  reinterpret_cast<unsigned long>(&area), "GETREGSET");
+    if (!got.ok() && (got.error().os_error() == EINVAL || got.error().os_error() == ENODEV))
+      return std::vector<char>();
+    if (!got.ok()) return got.take_error().while_doing(strf("thread %d: regset %#x", tid_, type));
+    if (area.iov_len < data.size()) {
+      data.resize(area.iov_len);
+      return data;
+    }
+    data.resize(data.size() * 4);
+  }
+}
+
+Result<> SeizedThread::set_regset(unsigned type, const void* data, size_t size) const {
+  iovec area{const_cast<void*>(data), size};
+  TRY_WHILE(
+      raw_ptrace(PTRACE_SETREGSET, tid_, type, reinterpret_cast<unsigned long>(&area), "SETREGSET"),
+      "thread %d: regset %#x of %zu bytes", tid_, type, size);
+  return {};
+}
+
+Result<uint64_t> SeizedThread::signal_mask() const {
+  uint64_t mask = 0;
+  TRY_WHILE(raw_ptrace(PTRACE_GETSIGMASK, tid_, sizeof mask, reinterpret_cast<unsigned long>(&mask),
+                       "GETSIGMASK"),
+            "thread %d", tid_);
+  return mask;
+}
+
+Result<> SeizedThread::set_signal_mask(uint64_t mask) const {
+  TRY_WHILE(raw_ptrace(PTRACE_SETSIGMASK, tid_, sizeof mask, reinterpret_cast<unsigned long>(&mask),
+                       "SETSIGMASK"),
+            "thread %d", tid_);
+  return {};
+}
+
+Result<> SeizedThread::resume() {
+  TRY(request(PTRACE_CONT, static_cast<unsigned long>(std::exchange(undelivered_, 0)), "CONT"));
+  stopped_ = false;
+  return {};
+}
+
+Result<> SeizedThread::keep_running() {
+  int status = TRY(next_stop(false));
+  int event = 0;
+  int signal = 0;
+  if (status == kRunning) return {};
+  if (!is_event(status, &event, &signal))
+    return request(PTRACE_CONT, static_cast<unsigned long>(signal), "CONT");
+  if (event == PTRACE_EVENT_STOP) stop_signal_ = signal == SIGTRAP ? 0 : signal;
+  return request(PTRACE_CONT, 0, "CONT");
+}
+
+// SIGSTOP cannot be blocked: it is injected and its stop remembered, and the step tried again. A
+// trap of the kernel before the instruction ran is stepped over the same way.
+Result<> SeizedThread::step() {
+  unsigned long inject = 0;
+  for (;;) {
+    TRY(request(PTRACE_SINGLESTEP, inject, "SINGLESTEP"));
+    inject = 0;
+    stopped_ = false;
+    int status = TRY(next_stop(true));
+    stopped_ = true;
+    int event = 0;
+    int signal = 0;
+    if (is_event(status, &event, &signal)) {
+      if (event == PTRACE_EVENT_STOP) stop_signal_ = signal == SIGTRAP ? 0 : signal;
+    } else if (signal == SIGTRAP) {
+      return {};
+    } else if (signal == SIGSTOP) {
+      inject = SIGSTOP;
+    } else {
+      undelivered_ = is_fault(signal) ? 0 : signal;
+      return Error::system(
+          EINTR, strf("thread %d got signal %d while stepped by one instruction", tid_, signal));
+    }
+  }
+}
+
+Result<> SeizedThread::detach() {
+  TRY(request(PTRACE_DETACH, static_cast<unsigned long>(undelivered_), "DETACH"));
+  tid_ = 0;
+  stopped_ = false;
+  return {};
+}
+
+}  // namespace ncr
