@@ -150,7 +150,7 @@ void mark_unsupported(VmaLine* line, const char* what) {
   if (line->unsupported.empty()) line->unsupported = what;
 }
 
-void apply_flag(uint32_t mnemonic, VmaLine* line) {
+void apply_flag(uint32_t mnemonic, VmaLine* line, bool& on_fault) {
   schema::Vma& vma = line->vma;
   switch (mnemonic) {
     case flag("dc"):
@@ -182,6 +182,10 @@ void apply_flag(uint32_t mnemonic, VmaLine* line) {
       break;
     case flag("lo"):
       vma.set_lock(std::max(vma.lock(), 1u));
+      break;
+    case flag("lf"):
+    case flag("??"):  // kernels that lock on fault and have no letters for it
+      on_fault = true;
       break;
     case flag("nr"):
       vma.set_no_reserve(true);
@@ -215,11 +219,13 @@ void apply_flag(uint32_t mnemonic, VmaLine* line) {
 // "rd wr mr mw me ac "
 void parse_flags(std::string_view text, VmaLine* line) {
   line->flags = text;
+  bool on_fault = false;
   for (size_t i = 0; i + 1 < text.size(); i++) {
     if (text[i] == ' ') continue;
-    apply_flag(flag(text.data() + i), line);
+    apply_flag(flag(text.data() + i), line, on_fault);
     i++;
   }
+  if (on_fault && line->vma.lock() != 0) line->vma.set_lock(2);
   schema::VmaKind kind = line->vma.kind();
   bool special =
       kind == schema::VMA_VDSO || kind == schema::VMA_VVAR || kind == schema::VMA_VSYSCALL;

@@ -123,6 +123,9 @@ TEST(vma_table, turns_flags_into_properties) {
   };
   EXPECT_TRUE(with("rd gd ").vma.grows_down());
   EXPECT_EQ(with("rd lo ").vma.lock(), 1u);
+  EXPECT_EQ(with("rd lo lf ac ").vma.lock(), 2u);
+  EXPECT_EQ(with("rd ?? lo ac ").vma.lock(), 2u);
+  EXPECT_EQ(with("rd ?? ac ").vma.lock(), 0u);
   EXPECT_TRUE(with("nr ").vma.no_reserve());
   EXPECT_TRUE(with("dp ").vma.droppable());
   EXPECT_TRUE(with("pf io ").unsupported_io);
