@@ -1,3 +1,16 @@
 // The headers that declare the steps listed in pie/steps.inc.
 #pragma once
 #include "engine/resources/memory_flags/memory_flags.h"
+#include "engine/resources/signal_action/signal_action.h"
+#include "engine/resources/signal_queue/signal_queue.h"
+#include "engine/resources/signal_stack/signal_stack.h"
+#include "engine/resources/rseq/rseq.h"
+#include "engine/resources/robust_list/robust_list.h"
+#include "engine/resources/interval_timer/interval_timer.h"
+#include "engine/resources/posix_timer/posix_timer.h"
+#include "engine/resources/credentials/credentials.h"
+#include "engine/resources/rlimit/rlimit.h"
+#include "engine/resources/scheduling/scheduling.h"
+#include "engine/resources/membarrier/membarrier.h"
+#include "engine/resources/prctl_flags/prctl_flags.h"
+#include "engine/resources/process_flags/process_flags.h"

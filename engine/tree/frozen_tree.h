@@ -9,6 +9,7 @@
 #include "engine/base/sys.h"
 #include "engine/request.h"
 #include "engine/tracee/seized_thread.h"
+#include "engine/tree/proc_snapshot.h"
 #include "task.pb.h"
 
 namespace ncr {
@@ -26,9 +27,12 @@ struct Task {
   Fd pidfd;
   Fd proc;                           // /proc/PID
   std::vector<SeizedThread> threads; // leader first, all stopped; empty for a zombie
+  mutable ProcSnapshot snapshot;     // filled by stat() and status(), once everything stands still
 
   SeizedThread& leader() { return threads.front(); }
   const SeizedThread& leader() const { return threads.front(); }
+  Result<const proc::Stat*> stat() const { return snapshot.stat(proc); }
+  Result<const ThreadStatus*> status(pid_t tid) const { return snapshot.status(proc, tid); }
   bool alive() const { return state != schema::TASK_ZOMBIE; }
 };
 

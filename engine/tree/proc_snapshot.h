@@ -1,0 +1,31 @@
+// What /proc says of a stopped task, read once and shared: each of these files costs the kernel
+// more than all the rooms' own questions.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "engine/base/fd.h"
+#include "engine/base/proc.h"
+#include "engine/base/result.h"
+
+namespace ncr {
+
+struct ThreadStatus {
+  std::string text;  // for fields that proc::Status has not, by proc::field()
+  proc::Status status;
+};
+
+class ProcSnapshot {
+ public:
+  // `proc` is the directory /proc/PID. Read at the first call: the task must be stopped by then.
+  Result<const proc::Stat*> stat(const Fd& proc);
+  Result<const ThreadStatus*> status(const Fd& proc, pid_t tid);
+
+ private:
+  std::optional<proc::Stat> stat_;
+  std::map<pid_t, ThreadStatus> threads_;
+};
+
+}  // namespace ncr

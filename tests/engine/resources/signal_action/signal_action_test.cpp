@@ -1,0 +1,51 @@
+#include "engine/resources/signal_action/signal_action.h"
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "engine/resources/signal_action/signal_action.parasite.cpp"
+#include "engine/resources/signal_action/signal_action.restorer.cpp"
+#include "tests/engine/resources/in_child.h"
+
+namespace ncr::signal_action {
+namespace {
+
+TEST(signal_action, is_set_as_given_and_all_others_to_default) {
+  EXPECT_EQ(testing::in_child([] {
+              (void)signal(SIGHUP, SIG_IGN);
+              testing::WithTail<Set, Numbered[2]> list{
+                  {2},
+                  {{SIGUSR1, {1, 0, 0, 0}}, {40, {0x1000, SA_SIGINFO | 0x04000000, 0x2000, 6}}}};
+              if (!run(list.step).ok()) return 1;
+              Get::Reply reply;
+              if (!handle({.wanted = ~uint64_t{0}}, reply).ok()) return 2;
+              if (reply.actions[SIGHUP - 1].handler != 0) return 3;
+              if (reply.actions[SIGUSR1 - 1].handler != 1) return 4;
+              const KernelSigaction& last = reply.actions[40 - 1];
+              return last.handler == 0x1000 && last.restorer == 0x2000 && last.mask == 6 &&
+                             (last.flags & SA_SIGINFO) != 0
+                         ? 0
+                         : 5;
+            }),
+            0);
+}
+
+TEST(signal_action, forgets_a_sigchld_of_a_child_that_was_only_to_be_a_zombie) {
+  EXPECT_EQ(
+      testing::in_child([] {
+        sigset_t all;
+        sigfillset(&all);
+        sigprocmask(SIG_SETMASK, &all, nullptr);
+        (void)raise(SIGCHLD);
+        testing::WithTail<Set, Numbered[1]> list{{1}, {{SIGCHLD, {0x1000, 0x04000000, 0x2000, 0}}}};
+        if (!run(list.step).ok()) return 1;
+        sigset_t pending;
+        sigpending(&pending);
+        return sigismember(&pending, SIGCHLD) == 0 ? 0 : 2;
+      }),
+      0);
+}
+
+}  // namespace
+}  // namespace ncr::signal_action
