@@ -1,9 +1,11 @@
-// Several parasite commands in one round trip. Rooms ask() first, run() sends, then each room reads its own answers.
+// Several parasite commands in one round trip. Rooms ask() first, run() sends, then each room reads
+// its own answers.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/base/result.h"
@@ -16,6 +18,8 @@ class Batch {
   // Adds a command; the ticket finds its answer.
   template <class Command>
   size_t ask(const typename Command::Request& request) {
+    static_assert(sizeof(typename Command::Request) <= kMaxPayload &&
+                  sizeof(typename Command::Reply) <= kMaxPayload);
     return add(Command::kId, &request, sizeof request, sizeof(typename Command::Reply));
   }
   // After the batch ran: the answer, or the error number the call gave inside the target (0 ok).
@@ -23,28 +27,40 @@ class Batch {
   const typename Command::Reply& reply(size_t ticket) const {
     return *reinterpret_cast<const typename Command::Reply*>(reply_bytes(ticket));
   }
-  // The answer to the one such command in this batch; null if it was not asked or failed (then *error is its errno).
+  // The answer to the one such command in this batch; null if it was not asked or failed (then
+  // *error is its errno).
   template <class Command>
   const typename Command::Reply* find(int* error = nullptr) const {
     return static_cast<const typename Command::Reply*>(find_bytes(Command::kId, error));
   }
   int error(size_t ticket) const { return answers_[ticket].error; }  // positive errno
 
-  // For Parasite.
-  const std::string& encoded();
-  Result<> decode(const char* data, size_t size);
+  // For Parasite: a batch is as many datagrams as it needs, each answered by one.
+  size_t datagrams() const { return datagrams_.size(); }
+  std::string_view encoded(size_t datagram) const { return datagrams_[datagram].bytes; }
+  void ask_nothing() { open_datagram(); }  // a batch to see that the parasite answers
+  Result<> decode(size_t datagram, const char* data, size_t size);
 
  private:
+  static constexpr size_t kMaxPayload =
+      wire::kMaxDatagram - sizeof(wire::BatchHeader) - sizeof(wire::ItemHeader);
+  struct Datagram {
+    std::string bytes;
+    size_t first;  // of answers_
+    uint32_t count;
+    size_t reply_size;  // if every command succeeds
+  };
   struct Answer {
     uint32_t id;
     uint32_t size;
     int error;
     std::vector<uint64_t> payload;  // 8-byte aligned
   };
+  Datagram& open_datagram();
   size_t add(uint32_t id, const void* request, size_t size, size_t reply_size);
   const void* find_bytes(uint32_t id, int* error) const;
   const void* reply_bytes(size_t ticket) const { return answers_[ticket].payload.data(); }
-  std::string encoded_;
+  std::vector<Datagram> datagrams_;
   std::vector<Answer> answers_;
 };
 

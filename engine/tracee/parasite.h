@@ -1,4 +1,5 @@
-// The blob in a frozen task. See docs/adr/0001: at every instant our death lets the task run on, whole.
+// The blob in a frozen task. See docs/adr/0001: at every instant our death lets the task run on,
+// whole.
 #pragma once
 
 #include <memory>
@@ -13,27 +14,32 @@ namespace ncr {
 
 class [[nodiscard]] Parasite {
  public:
-  // `leader` is stopped. pidfd is the task's. Leaves the leader running in the blob, waiting for commands.
+  // `leader` is stopped. pidfd is the task's. Leaves the leader running in the blob, waiting for
+  // commands.
   static Result<Parasite> infect(SeizedThread& leader, const Fd& pidfd);
   Parasite(Parasite&&) noexcept;
   ~Parasite();  // cures, best effort
 
-  Result<> run(Batch& batch);                            // in the leader
-  Result<> run_in_thread(SeizedThread& thread, Batch& batch);   // in another, stopped thread; its registers are as before afterwards
+  Result<> run(Batch& batch);  // in the leader
+  Result<> run_in_thread(
+      SeizedThread& thread,
+      Batch& batch);  // in another, stopped thread; its registers are as before afterwards
   template <class Command>
   Result<typename Command::Reply> call(const typename Command::Request& request) {
     Batch batch;
     size_t ticket = batch.ask<Command>(request);
     TRY(run(batch));
-    if (batch.error(ticket) != 0) return Error::system(batch.error(ticket), "parasite command " + std::to_string(Command::kId));
+    if (batch.error(ticket) != 0)
+      return Error::system(batch.error(ticket), "parasite command " + std::to_string(Command::kId));
     return batch.reply<Command>(ticket);
   }
   // Descriptor numbers that are the parasite's own and must not be taken for the target's.
   const std::vector<int>& own_descriptors() const;
-  RemoteAddress area() const;     // its mapping in the target, not the target's
+  RemoteAddress area() const;  // its mapping in the target, not the target's
   uint64_t area_size() const;
 
-  Result<> cure();   // out of the target: registers, mask, mappings and descriptors as found; the leader is stopped again
+  Result<> cure();  // out of the target: registers, mask, mappings and descriptors as found; the
+                    // leader is stopped again
 
  private:
   struct Impl;

@@ -1,0 +1,178 @@
+// System calls in a stopped thread (docs/adr/0001). Runs in the engine.
+//
+// They are run from one PTRACE_SYSCALL stop to the next and never single-stepped: a tracer that
+// dies while its tracee steps leaves the trap flag behind, and the SIGTRAP that follows kills the
+// tracee, blocked or not. With PTRACE_O_TRACESYSGOOD a stop that meets the tracer's death is no
+// signal at all. SIGSTOP cannot be blocked: it is let through, so that the kernel knows of the
+// job-control stop and takes it up again when we detach, and the thread is sent on.
+#include "engine/tracee/remote_call.h"
+
+#include <linux/ptrace.h>
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+
+#include "engine/base/sys.h"
+
+namespace ncr {
+namespace {
+
+constexpr int kSyscallStop = SIGTRAP | 0x80;
+constexpr int kRunning = -1;
+
+Result<> request(long number, pid_t tid, unsigned long address, unsigned long data,
+                 const char* name) {
+  Result<long> done =
+      SYSCALL(::syscall(SYS_ptrace, number, tid, address, data), "thread %d: ptrace %s", tid, name);
+  if (!done.ok() && done.error().os_error() == ESRCH)
+    return Error::gone(strf("thread %d is gone (ptrace %s)", tid, name));
+  if (!done.ok()) return done.take_error();
+  return {};
+}
+
+bool is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE ||
+         signal == SIGSYS || signal == SIGTRAP;
+}
+
+// A leader that was killed is no zombie to wait for until its threads are collected, so waitid
+// alone may tell nothing of it.
+bool is_dead(pid_t tid) {
+  Result<std::string> stat = sys::read_file(strf("/proc/%d/stat", tid).c_str());
+  if (!stat.ok()) return true;
+  const size_t name_end = stat.value().rfind(')');
+  const char state = name_end == std::string::npos ? 'X' : stat.value().c_str()[name_end + 2];
+  return state == 'Z' || state == 'X';
+}
+
+// The next stop of the thread as waitid's si_status, kRunning if there is none yet. An exit is left
+// for whoever has to collect it.
+Result<int> poll_stop(pid_t tid) {
+  siginfo_t info{};
+  const auto id = static_cast<id_t>(tid);
+  Result<int> waited =
+      SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | WEXITED | WNOWAIT | WNOHANG | __WALL),
+              "waitid %d", tid);
+  if (!waited.ok() && waited.error().os_error() == ECHILD)
+    return Error::gone(strf("thread %d is gone", tid));
+  if (!waited.ok()) return waited.take_error();
+  if (info.si_pid == 0) return kRunning;
+  if (info.si_code != CLD_TRAPPED) return Error::gone(strf("thread %d exited", tid));
+  const int status = info.si_status;
+  TRY(SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | WNOHANG | __WALL), "waitid %d", tid));
+  if (info.si_pid == 0) return Error::gone(strf("thread %d was killed", tid));
+  return status;
+}
+
+// Most stops come within microseconds, sooner than a sleep and a wakeup of ours would take.
+Result<int> wait_stop(pid_t tid) {
+  constexpr int kYields = 64;
+  constexpr long kLongestNap = 1'000'000;
+  timespec nap{0, 20'000};
+  for (int tries = 0;; tries++) {
+    const int status = TRY(poll_stop(tid));
+    if (status != kRunning) return status;
+    if (tries < kYields) {
+      ::sched_yield();
+      continue;
+    }
+    if (is_dead(tid)) return Error::gone(strf("thread %d was killed", tid));
+    ::nanosleep(&nap, nullptr);
+    nap.tv_nsec = std::min(nap.tv_nsec * 2, kLongestNap);
+  }
+}
+
+Result<> run_to_syscall_stop(const SeizedThread& thread) {
+  unsigned long inject = 0;
+  for (;;) {
+    TRY(request(PTRACE_SYSCALL, thread.tid(), 0, inject, "SYSCALL"));
+    const int status = TRY(wait_stop(thread.tid()));
+    if (status == kSyscallStop) return {};
+    const bool is_signal = (status >> 8) == 0;
+    if (is_signal && is_fault(status))
+      return Error::system(
+          EFAULT, strf("thread %d got signal %d in a system call of ours", thread.tid(), status));
+    inject = is_signal ? static_cast<unsigned long>(status) : 0;
+  }
+}
+
+Result<bool> has_seccomp(pid_t tid) {
+  const std::string status = TRY(sys::read_file(strf("/proc/%d/status", tid).c_str()));
+  const size_t at = status.find("\nSeccomp:");
+  return at != std::string::npos && std::atoi(status.c_str() + at + sizeof "\nSeccomp:" - 1) != 0;
+}
+
+}  // namespace
+
+Result<arch::Registers> get_registers(const SeizedThread& thread) {
+  arch::Registers registers{};
+  iovec area{&registers, sizeof registers};
+  TRY(request(PTRACE_GETREGSET, thread.tid(), arch::kGeneralRegset,
+              reinterpret_cast<unsigned long>(&area), "GETREGSET"));
+  if (area.iov_len != sizeof registers || !arch::is_native(registers))
+    return Error::unsupported(
+        strf("thread %d runs in another mode of this processor (32-bit code); only 64-bit programs "
+             "can be "
+             "checkpointed",
+             thread.tid()));
+  return registers;
+}
+
+Result<> set_registers(const SeizedThread& thread, const arch::Registers& registers) {
+  iovec area{const_cast<arch::Registers*>(&registers), sizeof registers};
+  return request(PTRACE_SETREGSET, thread.tid(), arch::kGeneralRegset,
+                 reinterpret_cast<unsigned long>(&area), "SETREGSET");
+}
+
+Result<> prepare_remote_calls(const SeizedThread& thread) {
+  Result<> both = request(PTRACE_SETOPTIONS, thread.tid(), 0,
+                          PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP, "SETOPTIONS");
+  if (both.ok()) return {};
+  if (both.error().code() == ErrorCode::kGone) return both.take_error();
+  const bool filtered = TRY(has_seccomp(thread.tid()));
+  if (filtered)
+    return Error::unsupported(
+        strf("thread %d has seccomp filters, and they cannot be suspended (this needs "
+             "CAP_SYS_ADMIN, a kernel "
+             "with CONFIG_CHECKPOINT_RESTORE, and no filters on the caller)",
+             thread.tid()));
+  return request(PTRACE_SETOPTIONS, thread.tid(), 0, PTRACE_O_TRACESYSGOOD, "SETOPTIONS");
+}
+
+Result<> run_one_call(const SeizedThread& thread) {
+  TRY(run_to_syscall_stop(thread));
+  return run_to_syscall_stop(thread);
+}
+
+Result<RunningState> look_after(const SeizedThread& thread) {
+  const int status = TRY(poll_stop(thread.tid()));
+  if (status == kRunning && is_dead(thread.tid()))
+    return Error::gone(strf("thread %d was killed", thread.tid()));
+  if (status == kRunning) return RunningState::kRuns;
+  const bool is_signal = (status >> 8) == 0;
+  if (is_signal && is_fault(status)) return RunningState::kCrashed;
+  TRY(request(PTRACE_CONT, thread.tid(), 0, is_signal ? static_cast<unsigned long>(status) : 0,
+              "CONT"));
+  return RunningState::kRuns;
+}
+
+Result<> halt(SeizedThread& thread, RunningState state) {
+  TRY(thread.interrupt());
+  if (state == RunningState::kCrashed) TRY(request(PTRACE_CONT, thread.tid(), 0, 0, "CONT"));
+  return thread.wait_stop();
+}
+
+Error explain(Error error, pid_t tid) {
+  if (error.code() == ErrorCode::kGone || !is_dead(tid)) return error;
+  return Error::gone(strf("thread %d was killed meanwhile (%s)", tid, error.text().c_str()));
+}
+
+}  // namespace ncr
