@@ -13,6 +13,13 @@
 #include "pie/syscall.h"
 #include "pie/wire.h"
 
+#define COMMAND(room, Struct)                              \
+  namespace ncr::room {                                    \
+  pie::Ret handle(const Struct::Request&, Struct::Reply&); \
+  }
+#include "pie/commands.inc"
+#undef COMMAND
+
 namespace parasite {
 namespace {
 
