@@ -32,7 +32,9 @@ struct Task {
   SeizedThread& leader() { return threads.front(); }
   const SeizedThread& leader() const { return threads.front(); }
   Result<const proc::Stat*> stat() const { return snapshot.stat(proc); }
-  Result<const ThreadStatus*> status(pid_t tid) const { return snapshot.status(proc, tid); }
+  Result<const ThreadStatus*> status(pid_t tid) const { return snapshot.status(proc, pid, tid); }
+  Result<const std::string*> proc_text(const char* file) const { return snapshot.text(proc, file); }   // of /proc/PID
+  Result<const std::string*> proc_link(const char* file) const { return snapshot.link(proc, file); }
   bool alive() const { return state != schema::TASK_ZOMBIE; }
 };
 

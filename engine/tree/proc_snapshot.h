@@ -21,11 +21,15 @@ class ProcSnapshot {
  public:
   // `proc` is the directory /proc/PID. Read at the first call: the task must be stopped by then.
   Result<const proc::Stat*> stat(const Fd& proc);
-  Result<const ThreadStatus*> status(const Fd& proc, pid_t tid);
+  Result<const ThreadStatus*> status(const Fd& proc, pid_t pid, pid_t tid);
+  Result<const std::string*> text(const Fd& proc, const char* file);
+  Result<const std::string*> link(const Fd& proc, const char* file);
 
  private:
   std::optional<proc::Stat> stat_;
   std::map<pid_t, ThreadStatus> threads_;
+  std::map<std::string, std::string> texts_;
+  std::map<std::string, std::string> links_;
 };
 
 }  // namespace ncr

@@ -5,6 +5,10 @@
 // PR_SET_MM_MAP once the mappings are in their places.
 #include "engine/resources/mm_layout/mm_layout.h"
 
+#include <elf.h>
+
+#include <algorithm>
+
 #include "engine/resources/room.h"
 
 namespace ncr::mm_layout {
@@ -23,7 +27,6 @@ Result<> look(const Task& task, schema::Task* record) {
   memory->set_arg_end(stat->arg_end);
   memory->set_env_start(stat->env_start);
   memory->set_env_end(stat->env_end);
-  memory->set_auxv(TRY(sys::read_file_at(task.proc, "auxv")));
   return {};
 }
 
@@ -35,16 +38,29 @@ bool locks_something(const Task& task) {
                                  nullptr, 10) != 0;
 }
 
+// The kernel gives its whole array; what counts ends with AT_NULL and its value.
+std::string up_to_end(const uint64_t* words, uint64_t count) {
+  uint64_t used = 0;
+  while (used + 2 <= count && words[used] != AT_NULL) used += 2;
+  used = std::min(used + 2, count);
+  return std::string(reinterpret_cast<const char*>(words), used * sizeof(uint64_t));
+}
+
 void ask(const Task& task, const schema::Task&, Batch& batch) {
-  batch.ask<GetBreak>({});
+  batch.ask<Get>({});
   if (locks_something(task)) batch.ask<ProbeLockFuture>({});
 }
 
 Result<> read(const Task& task, const Batch& batch, schema::Task* record) {
   int error = 0;
-  const GetBreak::Reply* brk = batch.find<GetBreak>(&error);
-  if (brk == nullptr) return Error::system(error, "brk in the target");
-  record->mutable_memory()->set_brk(brk->address);
+  const Get::Reply* reply = batch.find<Get>(&error);
+  if (reply == nullptr) return Error::system(error, "brk in the target");
+  schema::Memory* memory = record->mutable_memory();
+  memory->set_brk(reply->brk);
+  if (reply->auxv_size != 0)
+    memory->set_auxv(up_to_end(reply->auxv, reply->auxv_size / sizeof(uint64_t)));
+  else
+    memory->set_auxv(TRY(sys::read_file_at(task.proc, "auxv")));
   if (!locks_something(task)) return {};
   const ProbeLockFuture::Reply* lock = batch.find<ProbeLockFuture>(&error);
   if (lock == nullptr)

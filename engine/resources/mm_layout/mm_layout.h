@@ -5,13 +5,17 @@
 
 namespace ncr::mm_layout {
 
-struct GetBreak {
-  static constexpr uint32_t kId = wire::id("mm_layout.GetBreak");
+constexpr uint32_t kAuxvSize = 1024;  // bytes; mm_struct.saved_auxv is some 400
+
+struct Get {
+  static constexpr uint32_t kId = wire::id("mm_layout.Get");
   struct Request {
     uint64_t unused;
   };
   struct Reply {
-    uint64_t address;
+    uint64_t brk;
+    uint64_t auxv_size;  // bytes, 0: this kernel cannot say
+    uint64_t auxv[kAuxvSize / sizeof(uint64_t)];
   };
 };
 

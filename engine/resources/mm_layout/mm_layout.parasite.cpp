@@ -7,8 +7,12 @@
 
 namespace ncr::mm_layout {
 
-pie::Ret handle(const GetBreak::Request&, GetBreak::Reply& reply) {
-  reply.address = static_cast<uint64_t>(pie::sys(__NR_brk, 0).raw());
+constexpr int kGetAuxv = 0x41555856;  // PR_GET_AUXV, Linux 6.4
+
+pie::Ret handle(const Get::Request&, Get::Reply& reply) {
+  reply.brk = static_cast<uint64_t>(pie::sys(__NR_brk, 0).raw());
+  pie::Ret size = pie::sys(__NR_prctl, kGetAuxv, reply.auxv, sizeof reply.auxv, 0, 0);
+  reply.auxv_size = size.ok() && size.raw() <= kAuxvSize ? static_cast<uint64_t>(size.raw()) : 0;
   return pie::Ret::success();
 }
 

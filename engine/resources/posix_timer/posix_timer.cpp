@@ -17,10 +17,13 @@ namespace {
 
 constexpr uint64_t kNano = 1'000'000'000;
 
+Result<std::vector<schema::PosixTimer>> timers_of(const Task& task) {
+  const std::string* text = TRY(task.proc_text("timers"));
+  return parse_timers(*text);
+}
+
 Result<> preflight(const Task& task, Blockers& blockers) {
-  std::string text = TRY(sys::read_file_at(task.proc, "timers"));
-  if (text.empty()) return {};
-  std::vector<schema::PosixTimer> timers = TRY(parse_timers(text));
+  std::vector<schema::PosixTimer> timers = TRY(timers_of(task));
   if (timers.size() > kMaxTimers)
     blockers.add(task, strf("%zu POSIX timers", timers.size()),
                  strf("more than %u timers of one process are not supported", kMaxTimers));
@@ -28,9 +31,7 @@ Result<> preflight(const Task& task, Blockers& blockers) {
 }
 
 Result<> look(const Task& task, schema::Task* record) {
-  std::string text = TRY(sys::read_file_at(task.proc, "timers"));
-  if (text.empty()) return {};
-  std::vector<schema::PosixTimer> timers = TRY(parse_timers(text));
+  std::vector<schema::PosixTimer> timers = TRY(timers_of(task));
   if (timers.size() > kMaxTimers)
     return Error::unsupported(strf("more than %u POSIX timers of one process", kMaxTimers));
   for (schema::PosixTimer& timer : timers) *record->add_posix_timers() = std::move(timer);

@@ -7,14 +7,22 @@
 // interrupted still shows its number and -ERESTART* there. The restore rewinds such a call and sets
 // the regsets by ptrace (docs/adr/0002), so this room has no restorer half. A thread inside a
 // restartable sequence is dumped at the sequence's abort handler.
-#include <elf.h>
+#include <cstring>
 
+#include "arch/arch.h"
 #include "engine/resources/room.h"
+#include "engine/tracee/rseq.h"
 
 namespace ncr::registers {
 namespace {
 
 Result<> preflight_thread(const Task& task, const SeizedThread& thread, Blockers& blockers) {
+  std::vector<char> general = TRY(thread.get_regset(arch::kGeneralRegset));
+  arch::Registers registers{};
+  memcpy(&registers, general.data(), std::min(general.size(), sizeof registers));
+  // The kernel gives the smaller regset of its kind for a 32-bit program.
+  if (general.size() != sizeof registers || !arch::is_native(registers))
+    blockers.add(task, strf("thread %d", thread.tid()), "runs 32-bit code, which is not supported");
   const ThreadStatus* status = TRY(task.status(thread.tid()));
   if (proc::field(status->text, "x86_Thread_features").find("shstk") != std::string_view::npos)
     blockers.add(task, strf("thread %d", thread.tid()), "has a shadow stack (user CET)",
@@ -28,9 +36,14 @@ Result<> preflight(const Task& task, Blockers& blockers) {
 }
 
 Result<> look_thread(const Task&, const SeizedThread& thread, schema::Thread* record) {
-  std::vector<char> general = TRY(thread.get_regset(NT_PRSTATUS));
-  record->set_general_registers(general.data(), general.size());
-  std::vector<char> extended = TRY(thread.get_regset(NT_X86_XSTATE));
+  std::vector<char> general = TRY(thread.get_regset(arch::kGeneralRegset));
+  arch::Registers registers{};
+  if (general.size() != sizeof registers)
+    return Error::unsupported(strf("thread %d runs 32-bit code", thread.tid()));
+  memcpy(&registers, general.data(), sizeof registers);
+  registers = TRY(leave_restartable_sequence(thread, registers));
+  record->set_general_registers(&registers, sizeof registers);
+  std::vector<char> extended = TRY(thread.get_regset(arch::kExtendedRegset));
   record->set_extended_state(extended.data(), extended.size());
   return {};
 }

@@ -23,20 +23,21 @@ Result<bool> is_deleted(const Task& task, const std::string& path) {
 }
 
 Result<> preflight(const Task& task, Blockers& blockers) {
-  std::string cwd = TRY(sys::read_link_at(task.proc, "cwd"));
+  const std::string& cwd = *TRY(task.proc_link("cwd"));
   bool deleted = TRY(is_deleted(task, cwd));
   if (deleted)
     blockers.add(task, "working directory " + cwd, "it was removed",
                  "make it again, or let the program change its directory");
   if (cwd.starts_with(kUnreachable))
     blockers.add(task, "working directory " + cwd, "it lies outside the root of this process");
-  std::string root = TRY(sys::read_link_at(task.proc, "root"));
+  const std::string& root = *TRY(task.proc_link("root"));
   if (root != "/") blockers.add(task, "root directory " + root, "a changed root is not supported");
   return {};
 }
 
 Result<> look(const Task& task, schema::Task* record) {
-  record->mutable_fs()->set_cwd(TRY(sys::read_link_at(task.proc, "cwd")));
+  const std::string* cwd = TRY(task.proc_link("cwd"));
+  record->mutable_fs()->set_cwd(*cwd);
   record->mutable_fs()->set_root("/");
   return {};
 }

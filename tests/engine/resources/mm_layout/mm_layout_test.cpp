@@ -1,5 +1,6 @@
 #include "engine/resources/mm_layout/mm_layout.h"
 
+#include <elf.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,10 +11,12 @@
 namespace ncr::mm_layout {
 namespace {
 
-TEST(mm_layout, tells_the_break) {
-  GetBreak::Reply reply;
-  ASSERT_TRUE(handle(GetBreak::Request{}, reply).ok());
-  EXPECT_EQ(reply.address, reinterpret_cast<uint64_t>(sbrk(0)));
+TEST(mm_layout, tells_break_and_auxiliary_vector) {
+  Get::Reply reply;
+  ASSERT_TRUE(handle(Get::Request{}, reply).ok());
+  EXPECT_EQ(reply.brk, reinterpret_cast<uint64_t>(sbrk(0)));
+  if (reply.auxv_size == 0) GTEST_SKIP() << "PR_GET_AUXV needs Linux 6.4";
+  EXPECT_EQ(reply.auxv[0], static_cast<uint64_t>(AT_SYSINFO_EHDR));
 }
 
 int probed_after(int flags) {
