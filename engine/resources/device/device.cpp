@@ -105,7 +105,7 @@ Refusal refuse(mode_t mode, dev_t device) {
       "close it before the dump"};
 }
 
-const FdRoom kRoom = {.name = "device",
+extern const FdRoom kRoom = {.name = "device",
                       .kind = schema::OpenFile::kDevice,
                       .recognises = recognises,
                       .preflight = preflight,

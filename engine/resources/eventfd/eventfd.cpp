@@ -53,7 +53,7 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
 
 }  // namespace
 
-const FdRoom kRoom = {.name = "eventfd",
+extern const FdRoom kRoom = {.name = "eventfd",
                       .kind = schema::OpenFile::kEventfd,
                       .recognises = recognises,
                       .dump = dump,

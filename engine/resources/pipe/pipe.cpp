@@ -170,7 +170,7 @@ std::vector<uint32_t> cut_off(const std::vector<const schema::OpenFile*>& files)
   return ids;
 }
 
-const FdRoom kRoom = {.name = "pipe",
+extern const FdRoom kRoom = {.name = "pipe",
                       .kind = schema::OpenFile::kPipe,
                       .recognises = recognises,
                       .dump = dump,

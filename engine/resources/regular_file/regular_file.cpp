@@ -131,7 +131,7 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 
 }  // namespace
 
-const FdRoom kRoom = {.name = "regular_file",
+extern const FdRoom kRoom = {.name = "regular_file",
                       .kind = schema::OpenFile::kRegularFile,
                       .recognises = recognises,
                       .preflight = preflight,

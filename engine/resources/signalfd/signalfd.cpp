@@ -27,7 +27,7 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
 
 }  // namespace
 
-const FdRoom kRoom = {.name = "signalfd",
+extern const FdRoom kRoom = {.name = "signalfd",
                       .kind = schema::OpenFile::kSignalfd,
                       .recognises = recognises,
                       .dump = dump,
