@@ -10,11 +10,13 @@
 #include "engine/tracee/seized_thread.h"
 
 #include <elf.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <utility>
@@ -91,11 +93,28 @@ SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
 
 SeizedThread::~SeizedThread() { give_up(); }
 
+// A traced thread that exited is a zombie until its tracer collects it, and holds up its leader's
+// parent. A leader that is a child of ours is left to whoever in our process waits for it.
+void SeizedThread::collect() {
+  const pid_t tid = std::exchange(tid_, 0);
+  for (int tries = 0; tries < 200; tries++) {
+    Result<proc::Status> status = status_of(tid);
+    if (!status.ok() || (status.value().tgid == tid && status.value().ppid == ::getpid())) return;
+    siginfo_t info{};
+    Result<int> waited =
+        SYSCALL(::waitid(P_PID, static_cast<id_t>(tid), &info, WEXITED | __WALL | WNOHANG),
+                "waitid %d", tid);
+    if (!waited.ok() || info.si_pid != 0) return;
+    timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
 // A running thread cannot be detached; one that does not stop within a second (a vfork parent, a
 // hung disk) stays traced until it does.
 void SeizedThread::give_up() {
   if (tid_ == 0) return;
-  if (!stopped_ && !interrupted_ && !interrupt().ok()) return;
+  if (!stopped_ && !interrupted_ && !interrupt().ok()) return collect();
   for (int tries = 0; tid_ != 0 && !stopped_ && tries < 1000; tries++) {
     Result<bool> stopped = poll_stop();
     if (!stopped.ok()) return;
@@ -103,7 +122,7 @@ void SeizedThread::give_up() {
     timespec pause{0, 1'000'000};
     ::nanosleep(&pause, nullptr);
   }
-  if (tid_ != 0 && stopped_) (void)detach();
+  if (tid_ != 0 && stopped_ && !detach().ok()) collect();
 }
 
 Result<> SeizedThread::request(int number, unsigned long data, const char* name) const {
@@ -117,13 +136,39 @@ Result<> SeizedThread::interrupt() {
   return {};
 }
 
-// The si_status of the next stop, kRunning if there is none yet.
+// The si_status of the next stop, kRunning if there is none yet. Never a waitid that blocks: it
+// would tell nothing of a leader that was killed until its threads are collected. Most stops come
+// sooner than a sleep and a wakeup of ours would take.
 Result<int> SeizedThread::next_stop(bool may_block) {
+  constexpr int kYields = 64;
+  constexpr long kLongestNap = 1'000'000;
+  timespec nap{0, 20'000};
+  for (int tries = 0;; tries++) {
+    const int status = TRY(stop_now());
+    if (status != kRunning || !may_block) return status;
+    if (tries < kYields) {
+      ::sched_yield();
+      continue;
+    }
+    Result<proc::Status> task = status_of(tid_);
+    if (!task.ok() || task.value().state == 'Z' || task.value().state == 'X') return gone();
+    ::nanosleep(&nap, nullptr);
+    nap.tv_nsec = std::min(nap.tv_nsec * 2, kLongestNap);
+  }
+}
+
+Error SeizedThread::gone() {
+  const pid_t tid = tid_;
+  collect();
+  return Error::gone(strf("thread %d exited", tid));
+}
+
+Result<int> SeizedThread::stop_now() {
   const id_t id = static_cast<id_t>(tid_);
-  const int hang = may_block ? 0 : WNOHANG;
   siginfo_t info{};
-  Result<int> waited = SYSCALL(
-      ::waitid(P_PID, id, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL | hang), "waitid %d", tid_);
+  Result<int> waited =
+      SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | WEXITED | WNOWAIT | WNOHANG | __WALL),
+              "waitid %d", tid_);
   if (waited.ok() && info.si_pid == 0) return kRunning;
   if (waited.ok() && info.si_code == CLD_TRAPPED) {
     TRY(SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | __WALL | WNOHANG), "waitid %d", tid_));
@@ -131,12 +176,7 @@ Result<int> SeizedThread::next_stop(bool may_block) {
     return info.si_status;
   }
   if (!waited.ok() && waited.error().os_error() != ECHILD) return waited.take_error();
-  if (waited.ok()) {
-    Result<proc::Status> status = status_of(tid_);
-    if (!status.ok() || status.value().ppid != ::getpid())
-      (void)SYSCALL(::waitid(P_PID, id, &info, WEXITED | __WALL | WNOHANG), "waitid %d", tid_);
-  }
-  return Error::gone(strf("thread %d exited", std::exchange(tid_, 0)));
+  return gone();
 }
 
 // A job-control stop that was there before our PTRACE_INTERRUPT leaves that interrupt pending: it

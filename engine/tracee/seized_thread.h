@@ -45,6 +45,9 @@ class [[nodiscard]] SeizedThread {
  private:
   explicit SeizedThread(pid_t tid) : tid_(tid) {}
   Result<int> next_stop(bool may_block);
+  Result<int> stop_now();
+  Error gone();
+  void collect();
   Result<bool> settle(int status);
   Result<> settle_job_control_stop(int signal);
   Result<> request(int number, unsigned long data, const char* name) const;

@@ -598,6 +598,14 @@ TEST(ParasiteEngine, DISABLED_visits) {
   }
   do {
     Result<> visited = threads ? visit_threads(pid) : visit_leader(pid);
+    // The engine before this one was killed a moment ago, and the target may not have had the
+    // processor since.
+    for (int tries = 0;
+         !visited.ok() && tries < 1000 && visited.error().code() == ErrorCode::kUnsupported;
+         tries++) {
+      usleep(1000);
+      visited = threads ? visit_threads(pid) : visit_leader(pid);
+    }
     if (!visited.ok()) std::fprintf(stderr, "engine: %s\n", visited.error().text().c_str());
     if (!visited.ok()) _exit(3);
   } while (mode == "forever");
