@@ -106,10 +106,10 @@ Refusal refuse(mode_t mode, dev_t device) {
 }
 
 extern const FdRoom kRoom = {.name = "device",
-                      .kind = schema::OpenFile::kDevice,
-                      .recognises = recognises,
-                      .preflight = preflight,
-                      .dump = dump,
-                      .open = open};
+                             .kind = schema::OpenFile::kDevice,
+                             .recognises = recognises,
+                             .preflight = preflight,
+                             .dump = dump,
+                             .open = open};
 
 }  // namespace ncr::device

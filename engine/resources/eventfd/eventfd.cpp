@@ -54,9 +54,9 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "eventfd",
-                      .kind = schema::OpenFile::kEventfd,
-                      .recognises = recognises,
-                      .dump = dump,
-                      .open = open};
+                             .kind = schema::OpenFile::kEventfd,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .open = open};
 
 }  // namespace ncr::eventfd

@@ -171,10 +171,10 @@ std::vector<uint32_t> cut_off(const std::vector<const schema::OpenFile*>& files)
 }
 
 extern const FdRoom kRoom = {.name = "pipe",
-                      .kind = schema::OpenFile::kPipe,
-                      .recognises = recognises,
-                      .dump = dump,
-                      .check = check,
-                      .open = open};
+                             .kind = schema::OpenFile::kPipe,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .check = check,
+                             .open = open};
 
 }  // namespace ncr::pipe

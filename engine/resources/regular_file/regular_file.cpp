@@ -132,10 +132,10 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "regular_file",
-                      .kind = schema::OpenFile::kRegularFile,
-                      .recognises = recognises,
-                      .preflight = preflight,
-                      .dump = dump,
-                      .open = open};
+                             .kind = schema::OpenFile::kRegularFile,
+                             .recognises = recognises,
+                             .preflight = preflight,
+                             .dump = dump,
+                             .open = open};
 
 }  // namespace ncr::regular_file

@@ -28,9 +28,9 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "signalfd",
-                      .kind = schema::OpenFile::kSignalfd,
-                      .recognises = recognises,
-                      .dump = dump,
-                      .open = open};
+                             .kind = schema::OpenFile::kSignalfd,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .open = open};
 
 }  // namespace ncr::signalfd
