@@ -95,6 +95,8 @@ class Owners {
     for (const auto& [id, file] : files_) {
       if (file.group_id() != 0)
         join(first_of_group.try_emplace(file.group_id(), id).first->second, id);
+      for (uint64_t group : file.joins())
+        join(first_of_group.try_emplace(group, id).first->second, id);
       for (uint32_t other : file.depends_on()) {
         if (!files_.contains(other))
           return Error::malformed(
