@@ -1,0 +1,77 @@
+// See aside.h. (engine and child) A clone with CLONE_FILES | CLONE_VFORK: we stand still until it
+// is done, descriptors it makes are ours, memory is a copy.
+#include "engine/resources/aside.h"
+
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+namespace ncr {
+namespace {
+
+long clone_here(pid_t pid) {
+  clone_args args{};
+  args.flags = CLONE_FILES | CLONE_VFORK;
+  args.exit_signal = SIGCHLD;
+  pid_t set_tid[1] = {pid};
+  if (pid != 0) {
+    args.set_tid = reinterpret_cast<uint64_t>(set_tid);
+    args.set_tid_size = 1;
+  }
+  return ::syscall(SYS_clone3, &args, sizeof args);
+}
+
+// Another effective id drops the effective capabilities; the permitted ones stay, as the real id
+// does not change.
+int raise_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (::syscall(SYS_capget, &header, data) != 0) return errno;
+  data[0].effective = data[0].permitted;
+  data[1].effective = data[1].permitted;
+  return ::syscall(SYS_capset, &header, data) == 0 ? 0 : errno;
+}
+
+int take_place(const Aside& where) {
+  if (where.root >= 0 && (::fchdir(where.root) != 0 || ::chroot(".") != 0)) return errno;
+  if (where.directory != nullptr && ::chdir(where.directory) != 0) return errno;
+  if (!where.as_who) return 0;
+  // Raw calls: libc's would look for other threads.
+  bool other_group = where.who.gid != ::getegid();
+  if (other_group && ::syscall(SYS_setresgid, -1, where.who.gid, -1) != 0) return errno;
+  if (where.who.uid == ::geteuid()) return 0;
+  if (::syscall(SYS_setresuid, -1, where.who.uid, -1) != 0) return errno;
+  return raise_capabilities();
+}
+
+bool same_as_us(const Aside& where) {
+  if (where.root >= 0 || where.directory != nullptr || where.outlive_us) return false;
+  if (!where.as_who) return true;
+  return (where.who.pid == 0 || where.who.pid == ::getpid()) && where.who.uid == ::geteuid() &&
+         where.who.gid == ::getegid();
+}
+
+}  // namespace
+
+Result<int> run_aside(const Aside& where, const std::function<int()>& calls) {
+  if (same_as_us(where)) return calls();
+  pid_t wanted = where.as_who && where.who.pid != ::getpid() ? where.who.pid : 0;
+  long pid = clone_here(wanted);
+  if (pid < 0 && wanted != 0) pid = clone_here(0);
+  if (pid == 0) {
+    int failed = take_place(where);
+    ::_exit(failed != 0 ? failed : calls());
+  }
+  TRY(SYSCALL(pid, "clone3"));
+  int status = 0;
+  TRY(SYSCALL(::waitpid(static_cast<pid_t>(pid), &status, __WALL), "wait for pid %ld", pid));
+  if (!WIFEXITED(status)) return Error(ErrorCode::kSystem, "a process of ours was killed");
+  return WEXITSTATUS(status);
+}
+
+}  // namespace ncr
