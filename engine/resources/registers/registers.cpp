@@ -3,14 +3,15 @@
 // in pt_regs on the thread's kernel stack, the second in its fpu; userspace sees both only by
 // ptrace.
 //
-// Runs in the engine, with the thread stopped in its own registers: a system call that was
-// interrupted still shows its number and -ERESTART* there. The restore rewinds such a call and sets
-// the regsets by ptrace (docs/adr/0002), so this room has no restorer half. A thread inside a
-// restartable sequence is dumped at the sequence's abort handler.
+// Runs in the engine, with the thread stopped in its own registers. What is kept is how the thread
+// goes on in a new task: an interrupted system call about to be issued again, a restartable
+// sequence at its abort handler. The restore sets the regsets by ptrace (docs/adr/0002), so there
+// is no restorer half.
 #include <cstring>
 
 #include "arch/arch.h"
 #include "engine/resources/room.h"
+#include "engine/tracee/remote_memory.h"
 #include "engine/tracee/rseq.h"
 
 namespace ncr::registers {
@@ -35,6 +36,15 @@ Result<> preflight(const Task& task, Blockers& blockers) {
   return {};
 }
 
+// The number of a call that was restarted before, which only the thread's code still tells.
+int64_t lost_call(const SeizedThread& thread, const arch::Registers& registers) {
+  unsigned char code[7] = {};
+  if (!arch::in_restarted_syscall(registers)) return -1;
+  if (!read_remote(thread.tid(), {arch::ip(registers) - sizeof code}, code, sizeof code).ok())
+    return -1;
+  return arch::syscall_number_in_code(code);
+}
+
 Result<> look_thread(const Task&, const SeizedThread& thread, schema::Thread* record) {
   std::vector<char> general = TRY(thread.get_regset(arch::kGeneralRegset));
   arch::Registers registers{};
@@ -42,6 +52,8 @@ Result<> look_thread(const Task&, const SeizedThread& thread, schema::Thread* re
     return Error::unsupported(strf("thread %d runs 32-bit code", thread.tid()));
   memcpy(&registers, general.data(), sizeof registers);
   registers = TRY(leave_restartable_sequence(thread, registers));
+  registers =
+      arch::resume_registers(registers, arch::ResumeIn::kNewTask, lost_call(thread, registers));
   record->set_general_registers(&registers, sizeof registers);
   std::vector<char> extended = TRY(thread.get_regset(arch::kExtendedRegset));
   record->set_extended_state(extended.data(), extended.size());
