@@ -1,0 +1,251 @@
+// The two sides of a CR_TEST meet in files of a scratch folder, opened only for an instant: the
+// child appends a line to "asked" and looks now and then whether "answered" has as many lines. So a
+// checkpoint finds nothing of the harness in the child, in whatever state it is.
+#include "tests/support/checkpoint_test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "tests/support/child_process.h"
+#include "tests/support/engine_process.h"
+#include "tests/support/scratch.h"
+
+namespace ncr::test {
+namespace {
+
+constexpr std::chrono::seconds kPatience{20};
+
+// The child's side of the meeting; in the harness it stays empty.
+struct Meeting {
+  char asked[128] = "";
+  char answered[128] = "";
+  char failures[128] = "";
+  long cycle = 0;
+};
+Meeting meeting;
+
+long lines_of(const std::string& text) {
+  return static_cast<long>(std::count(text.begin(), text.end(), '\n'));
+}
+
+// Failures of the child are written down as three fields, "file\tline\tmessage" with \x01 for a
+// newline.
+class FailureWriter : public testing::EmptyTestEventListener {
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (!result.failed()) return;
+    std::string message = result.message();
+    std::replace(message.begin(), message.end(), '\n', '\x01');
+    append_to(meeting.failures, strf("%s\t%d\t%s\n", result.file_name() ? result.file_name() : "?",
+                                     result.line_number(), message.c_str()));
+  }
+};
+
+void report_failures(const std::string& path) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const size_t first = line.find('\t');
+    const size_t second = line.find('\t', first + 1);
+    if (second == std::string::npos) continue;
+    std::string message = line.substr(second + 1);
+    std::replace(message.begin(), message.end(), '\x01', '\n');
+    const std::string source = line.substr(0, first);
+    ADD_FAILURE_AT(source.c_str(), std::atoi(line.c_str() + first + 1)) << message;
+  }
+}
+
+void redirect(const char* path, int flags, int to) {
+  int fd = ::open(path, flags, 0600);
+  if (fd != to) {
+    ::dup2(fd, to);
+    ::close(fd);
+  }
+}
+
+[[noreturn]] void run_child(Body body, const Scratch& scratch) {
+  ::setsid();
+  redirect("/dev/null", O_RDONLY, 0);
+  redirect(scratch.file("stdout").c_str(), O_WRONLY | O_CREAT | O_APPEND, 1);
+  redirect(scratch.file("stderr").c_str(), O_WRONLY | O_CREAT | O_APPEND, 2);
+  ::close_range(3, ~0u, 0);
+  std::snprintf(meeting.asked, sizeof meeting.asked, "%s/asked", scratch.path().c_str());
+  std::snprintf(meeting.answered, sizeof meeting.answered, "%s/answered", scratch.path().c_str());
+  std::snprintf(meeting.failures, sizeof meeting.failures, "%s/failures", scratch.path().c_str());
+  testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
+  delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(new FailureWriter);
+  try {
+    body();
+  } catch (const std::exception& error) {
+    ADD_FAILURE() << error.what();
+  }
+  append_to(scratch.file("finished"), strf("%d\n", ::getpid()));
+  std::fflush(nullptr);
+  ::_exit(0);
+}
+
+// The harness's side: one test, one child.
+class Run {
+ public:
+  explicit Run(const Options& options) : options_(options) {}
+  ~Run() { kill_descendants(); }
+
+  void go(Body body) {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    std::fflush(nullptr);
+    pid_ = ::fork();
+    if (pid_ == 0) run_child(body, scratch_);
+    watch();
+    report_failures(scratch_.file("failures"));
+    if (testing::Test::HasFailure()) show_output();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // Until the child ends: what it asks for is done. The patience begins anew with every checkpoint.
+  void watch() {
+    auto deadline = Clock::now() + kPatience;
+    for (;;) {
+      int status = 0;
+      if (::waitpid(pid_, &status, WNOHANG) == pid_) {
+        if (status != 0 || !file_exists(scratch_.file("finished")))
+          ADD_FAILURE() << "the test process ended early: " << describe_exit(status);
+        return;
+      }
+      if (lines_of(file_text(scratch_.file("asked"))) > answered_) {
+        if (!serve()) return;
+        deadline = Clock::now() + kPatience;
+      }
+      if (Clock::now() > deadline) {
+        ADD_FAILURE() << "the test process hangs: " << describe_process(pid_);
+        return;
+      }
+      ::usleep(1000);
+    }
+  }
+
+  bool serve() {
+    for (int i = 0; i < options_.cycles; i++)
+      if (!cycle()) return false;
+    answered_++;
+    append_to(scratch_.file("answered"), "go on\n");
+    return true;
+  }
+
+  bool cycle() {
+    Scratch images(::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    DumpRequest dump;
+    dump.pid = pid_;
+    dump.images_dir = images.path();
+    dump.final_state = options_.final_state;
+    dump.shell_job = options_.shell_job;
+    const std::string refusal =
+        engine(strf("dump %d", cycles_done_ + 1), [&] { return engine_dump(dump); });
+    if (!options_.refused_with.empty()) {
+      EXPECT_NE(refusal.find(options_.refused_with), std::string::npos)
+          << "the dump should be refused with \"" << options_.refused_with
+          << "\", but: " << (refusal.empty() ? "it succeeded" : refusal);
+      return !refusal.empty();
+    }
+    if (!refusal.empty()) {
+      ADD_FAILURE() << refusal;
+      return false;
+    }
+    if (options_.final_state == FinalState::kStop) ::kill(pid_, SIGCONT);
+    return options_.final_state != FinalState::kKill || restore(images);
+  }
+
+  bool restore(const Scratch& images) {
+    int status = 0;
+    if (!wait_exit(pid_, &status, kPatience)) {
+      ADD_FAILURE() << "the dump left the test process alive: " << describe_process(pid_);
+      return false;
+    }
+    collect_zombies();
+    RestoreRequest request;
+    request.images_dir = images.path();
+    request.shell_job = options_.shell_job;
+    const std::string error =
+        engine(strf("restore %d", cycles_done_ + 1), [&] { return engine_restore(request); });
+    if (!error.empty()) ADD_FAILURE() << error;
+    cycles_done_++;
+    return error.empty();
+  }
+
+  std::string engine(const std::string& what, const std::function<Result<>()>& work) {
+    const std::string error = in_engine_process(scratch_.path(), work, 20);
+    return error.empty() ? error : what + ": " + error;
+  }
+
+  void show_output() const {
+    for (const char* name : {"stdout", "stderr", "engine-log"}) {
+      const std::string text = file_text(scratch_.file(name));
+      if (!text.empty()) std::fprintf(stderr, "---- %s ----\n%s\n", name, text.c_str());
+    }
+  }
+
+  Options options_;
+  Scratch scratch_;
+  pid_t pid_ = -1;
+  long answered_ = 0;
+  int cycles_done_ = 0;
+};
+
+}  // namespace
+
+void run_checkpoint_test(Body body, const Options& options) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  Run(options).go(body);
+}
+
+void must_failed(const char* file, int line, const char* expression, const Error& error) {
+  throw std::runtime_error(
+      strf("%s:%d: MUST(%s): %s", file, line, expression, error.text().c_str()));
+}
+
+std::string in_engine_process(const std::string& scratch, const std::function<Result<>()>& work,
+                              int timeout_s) {
+  const std::string outcome = scratch + "/engine-outcome";
+  const std::string log = scratch + "/engine-log";
+  ::unlink(outcome.c_str());
+  const pid_t pid = fork_child([&] {
+    redirect(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 1);
+    redirect(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 2);
+    Result<> result = work();
+    append_to(outcome, result.ok() ? "ok" : "error: " + result.error().text());
+    std::fflush(nullptr);
+  });
+  int status = 0;
+  if (!wait_exit(pid, &status, std::chrono::seconds(timeout_s))) {
+    const std::string where = describe_process(pid);
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+    return "the engine hangs: " + where;
+  }
+  const std::string text = file_text(outcome);
+  if (text == "ok" && status == 0) return "";
+  return text.starts_with("error: ") ? text.substr(7) : "the engine died: " + describe_exit(status);
+}
+
+}  // namespace ncr::test
+
+void checkpoint_restore() {
+  using ncr::test::meeting;
+  if (meeting.asked[0] == '\0')
+    throw std::runtime_error("checkpoint_restore() outside of a CR_TEST");
+  meeting.cycle++;
+  ncr::test::append_to(meeting.asked, "checkpoint\n");
+  const timespec pause{0, 1'000'000};
+  while (ncr::test::lines_of(ncr::test::file_text(meeting.answered)) < meeting.cycle)
+    ::nanosleep(&pause, nullptr);
+}

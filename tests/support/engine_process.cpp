@@ -1,0 +1,15 @@
+#include "tests/support/engine_process.h"
+
+namespace ncr::test {
+
+Result<> engine_dump(const DumpRequest& request) {
+  TRY(dump(request));
+  return {};
+}
+
+Result<> engine_restore(const RestoreRequest& request) {
+  TRY(restore(request));
+  return {};
+}
+
+}  // namespace ncr::test
