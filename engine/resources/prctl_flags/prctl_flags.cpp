@@ -46,9 +46,8 @@ Result<> plan_thread(const schema::Task&, const schema::Thread& thread, StepList
   step.flags.speculation_indirect_branch = wanted.speculation_indirect_branch();
   steps.add(wire::Stage::kLate, step);
   // A change of credentials clears it, so it comes after them: in the same stage, from a room
-  // further down the list.
-  if (wanted.parent_death_signal() != 0)
-    steps.add(wire::Stage::kCredentials, SetParentDeathSignal{wanted.parent_death_signal()});
+  // further down the list. Until then it is ours (engine/tree/birth.cpp), so even none is set.
+  steps.add(wire::Stage::kCredentials, SetParentDeathSignal{wanted.parent_death_signal()});
   return {};
 }
 

@@ -1,0 +1,50 @@
+// Session and process group of a task: two numbers in its signal struct, inherited at fork.
+// setsid() makes both its own; setpgid() moves it between groups of its session; there is no way
+// into another session but to be born there (engine/tree/fork_order.h). Controlling terminals
+// belong to the tty room. preflight_tree() runs in the engine, the rest in the child.
+#include "engine/resources/session/session.h"
+
+#include <unistd.h>
+
+#include "engine/resources/room.h"
+#include "engine/tree/fork_order.h"
+
+namespace ncr::session {
+
+Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Blockers& blockers) {
+  std::vector<schema::Task> records(tasks.size());
+  std::vector<const schema::Task*> pointers;
+  for (size_t i = 0; i < tasks.size(); i++) {
+    records[i].set_pid(tasks[i].pid);
+    records[i].set_ppid(i == 0 ? 0 : tasks[i].ppid);
+    records[i].set_pgid(tasks[i].pgid);
+    records[i].set_sid(tasks[i].sid);
+    records[i].set_state(tasks[i].state);
+    records[i].set_comm(tasks[i].comm);
+    pointers.push_back(&records[i]);
+  }
+  Result<std::vector<TaskPlan>> plan = plan_forks(pointers, shell_job);
+  if (plan.ok()) return {};
+  if (plan.error().code() != ErrorCode::kUnsupported) return plan.take_error();
+  bool outside = tasks[0].sid != tasks[0].pid && shell_job == ShellJob::kRefuse;
+  blockers.add(tasks[0], "sessions", plan.error().text(), outside ? "--shell-job" : "");
+  return {};
+}
+
+Result<> lead(const TaskPlan& task) {
+  if (task.set_sid)
+    TRY(SYSCALL(::setsid(), "setsid"));
+  else if (task.founds_group)
+    TRY(SYSCALL(::setpgid(0, 0), "setpgid to an own group"));
+  return {};
+}
+
+Result<> join(const TaskPlan& task, pid_t callers_group) {
+  pid_t group = task.pgid == 0 ? callers_group : task.pgid;
+  if (::getpgrp() != group) TRY(SYSCALL(::setpgid(0, group), "setpgid to group %d", group));
+  return {};
+}
+
+extern const TaskRoom kRoom = {.name = "session"};
+
+}  // namespace ncr::session

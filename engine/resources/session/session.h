@@ -1,0 +1,22 @@
+// Sessions and process groups.
+#pragma once
+
+#include <vector>
+
+#include "engine/resources/blockers.h"
+#include "engine/restore_plan.h"
+#include "engine/tree/frozen_tree.h"
+
+namespace ncr::session {
+
+// Dump, before anything is touched: a tree whose sessions no order of forks can make again, or
+// whose session is led from outside.
+Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Blockers& blockers);
+
+// Runs in the child, between its two rounds of forks: its own session or group.
+Result<> lead(const TaskPlan& task);
+// Runs in the child, when every process exists: the group it belongs to. `callers_group` stands for
+// a group led from outside.
+Result<> join(const TaskPlan& task, pid_t callers_group);
+
+}  // namespace ncr::session

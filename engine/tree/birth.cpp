@@ -1,0 +1,284 @@
+// A process is cloned with the number it had, opens the files it owns, fills its memory at the
+// shift, forks its children (those of its first session before setsid, the others after), joins its
+// group when all exist, and goes into the restorer. A helper or zombie exits on the way. Files and
+// memory come before the forks, so that children share them; numbers of groups and owners of files
+// come after all forks, when every number exists.
+//
+// A child never unwinds to the coordinator's code: it ends in the restorer, or reports its error
+// and exits.
+#include "engine/tree/birth.h"
+
+#include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <ctime>
+#include <optional>
+
+#include "engine/memory/staged_memory.h"
+#include "engine/resources/room.h"
+#include "engine/resources/session/session.h"
+#include "engine/resources/zombie/zombie.h"
+#include "engine/tree/pids.h"
+
+namespace ncr {
+namespace {
+
+constexpr int kMostTries = 200;
+
+bool is_of_the_tree(const RestorePlan& plan, pid_t tid) {
+  Result<std::string> status = sys::read_file(strf("/proc/%d/status", tid).c_str());
+  if (!status.ok()) return true;  // gone meanwhile
+  size_t at = status.value().find("\nTgid:\t");
+  pid_t process =
+      at == std::string::npos
+          ? 0
+          : static_cast<pid_t>(std::strtol(status.value().c_str() + at + 7, nullptr, 10));
+  for (const TaskPlan& task : plan.tasks)
+    if (task.pid == process) return true;
+  return false;
+}
+
+Result<pid_t> clone_with_number(uint64_t flags, pid_t pid) {
+  clone_args args{};
+  args.flags = flags;
+  args.exit_signal = (flags & CLONE_PARENT) != 0 ? 0 : SIGCHLD;
+  args.set_tid = reinterpret_cast<uint64_t>(&pid);
+  args.set_tid_size = 1;
+  Result<long> cloned =
+      SYSCALL(::syscall(SYS_clone3, &args, sizeof args), "clone3 with process number %d", pid);
+  if (!cloned.ok() && cloned.error().os_error() == EPERM)
+    return cloned.take_error().while_doing(
+        "choosing process numbers needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the pid "
+        "namespace's user namespace");
+  return static_cast<pid_t>(TRY(std::move(cloned)));
+}
+
+// A number may be taken for a moment by a thread of ours that copies pages; and a number chosen by
+// us may be another's.
+Result<pid_t> clone_process(const RestorePlan& plan, const TaskPlan& task, uint64_t flags) {
+  for (int attempt = 0;; attempt++) {
+    pid_t pid = task.pid != 0 ? task.pid : TRY(spare_pid(plan, attempt));
+    Result<pid_t> cloned = clone_with_number(flags, pid);
+    if (cloned.ok() || cloned.error().os_error() != EEXIST) return cloned;
+    if (attempt == kMostTries || (task.pid != 0 && !is_of_the_tree(plan, pid)))
+      return Error::system(EEXIST, strf("process number %d of the image was taken meanwhile, by %s",
+                                        pid, holder_of(pid).c_str()));
+    timespec pause{0, task.pid != 0 ? 1'000'000 : 0};
+    ::nanosleep(&pause, nullptr);
+  }
+}
+
+// Handlers of whoever asked for the restore point into code that goes away, and an ignored SIGCHLD
+// would make zombies vanish.
+void default_signal_actions() {
+  struct {
+    void* handler;
+    unsigned long flags;
+    void* restorer;
+    uint64_t mask;
+  } action{};
+  for (int number = 1; number <= 64; number++)
+    ::syscall(SYS_rt_sigaction, number, &action, nullptr, sizeof action.mask);
+}
+
+bool leaves_group_it_founds(const TaskPlan& task) {
+  return !task.helper && task.founds_group && task.pgid != task.pid;
+}
+
+// One process; `index` changes when it finds itself to be a new child.
+class Birth {
+ public:
+  Birth(const Nursery& nursery, size_t index) : nursery_(nursery), index_(index) {}
+
+  [[noreturn]] void run() {
+    for (;;) {
+      is_child_ = false;
+      Result<> lived = live();
+      if (lived.ok() && is_child_) continue;
+      if (!lived.ok()) nursery_.sync.report_failure(index_, describe(lived.take_error()));
+      give_up();
+    }
+  }
+
+ private:
+  const TaskPlan& plan() const { return nursery_.plan.tasks[index_]; }
+  const schema::Task& record() const { return *plan().record; }
+  const SyncPage& sync() const { return nursery_.sync; }
+
+  Error describe(Error error) const {
+    if (plan().helper) return std::move(error).while_doing(strf("helper %d", plan().pid));
+    return std::move(error).while_doing(
+        strf("restore task %d (%s)", plan().pid, record().comm().c_str()));
+  }
+
+  // The coordinator tells everybody to give up. Who waits for its children first leaves no zombies
+  // to a reaper that might not care.
+  [[noreturn]] static void give_up() {
+    while (SYSCALL(::waitpid(-1, nullptr, __WALL), "waitpid").ok()) continue;
+    ::_exit(1);
+  }
+
+  Result<> wait_for(TreeCounter counter, uint32_t value) const {
+    return sync().wait(counter, value, [] { return Result<>(); });
+  }
+
+  Result<> live() {
+    TRY(begin());
+    if (plan().live()) TRY(make_what_children_share());
+    TRY(fork_children(0, plan().children_before_setsid));
+    if (is_child_) return {};
+    TRY(session::lead(plan()));
+    TRY(fork_children(plan().children_before_setsid, plan().children.size()));
+    if (is_child_) return {};
+    sync().add(kForked);
+    TRY(wait_for(kAdopted, 2));
+    // From here on every process of the tree exists.
+    TRY(join_group());
+    if (plan().helper) return leave_as_helper();
+    TRY(wait_for_helpers());
+    if (!plan().live()) zombie::become(record());
+    TRY(wait_for_zombies());
+    // From here on nothing is forked, nothing dies.
+    return become_task();
+  }
+
+  Result<> begin() const {
+    if (index_ == 0) {
+      default_signal_actions();
+      TRY(wait_for(kAdopted, 1));
+      // Whoever is orphaned while the tree is half made falls to us; ends with process_flags.Set.
+      TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER"));
+    } else {
+      // The root dies with the coordinator that traces it, and everybody dies with the parent.
+      TRY(SYSCALL(::prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl PR_SET_PDEATHSIG"));
+      if (::getppid() != nursery_.born[real_parent(index_)]) return Error::gone("its parent died");
+    }
+    nursery_.born[index_] = ::getpid();
+    if (plan().temporary_subreaper)
+      TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER"));
+    return {};
+  }
+
+  size_t real_parent(size_t index) const {
+    const TaskPlan& task = nursery_.plan.tasks[index];
+    return task.as_sibling ? real_parent(task.creator) : task.creator;
+  }
+
+  Result<> make_what_children_share() const {
+    TRY(nursery_.files.open_owned(record()));
+    return StagedMemory::stage(
+        {*nursery_.plan.image, record(), memory_parent(), nursery_.plan.shift,
+         nursery_.shared_memory, nursery_.request.threads},
+        nursery_.files);
+  }
+
+  // Helpers and zombies have no memory of their own to hand down.
+  const schema::Task* memory_parent() const {
+    for (size_t at = index_; at != 0;) {
+      at = nursery_.plan.tasks[at].creator;
+      if (nursery_.plan.tasks[at].live()) return nursery_.plan.tasks[at].record;
+    }
+    return nullptr;
+  }
+
+  Result<> fork_children(size_t from, size_t to) {
+    for (size_t at = from; at < to; at++) {
+      const size_t child = plan().children[at];
+      const TaskPlan& task = nursery_.plan.tasks[child];
+      uint64_t flags = (task.as_sibling ? uint64_t{CLONE_PARENT} : 0) |
+                       (task.shares_files ? uint64_t{CLONE_FILES} : 0);
+      pid_t pid = TRY(clone_process(nursery_.plan, task, flags));
+      if (pid == 0) {
+        index_ = child;
+        is_child_ = true;
+        return {};
+      }
+      nursery_.born[child] = pid;
+    }
+    return {};
+  }
+
+  Result<> join_group() const {
+    if (plan().helper) return {};
+    const TreeCounts& counts = nursery_.counts;
+    if (leaves_group_it_founds(plan()))
+      TRY(wait_for(kJoined, counts.processes - counts.helpers - counts.founders_that_leave));
+    TRY(session::join(plan(), nursery_.callers_group));
+    // A helper above us dies soon, as it should.
+    if (nursery_.plan.tasks[plan().creator].helper && !plan().as_sibling)
+      TRY(SYSCALL(::prctl(PR_SET_PDEATHSIG, 0), "prctl PR_SET_PDEATHSIG"));
+    sync().add(kJoined);
+    return {};
+  }
+
+  Result<> leave_as_helper() const {
+    TRY(wait_for(kJoined, nursery_.counts.processes - nursery_.counts.helpers));
+    ::_exit(0);
+  }
+
+  Result<> wait_for_helpers() const {
+    for (size_t child : plan().children) {
+      if (!nursery_.plan.tasks[child].helper) continue;
+      TRY(SYSCALL(::waitpid(nursery_.born[child], nullptr, __WALL), "waitpid %d (a helper)",
+                  nursery_.born[child]));
+      sync().add(kHelpersGone);
+    }
+    if (!plan().temporary_subreaper || index_ == 0) return {};
+    TRY(wait_for(kHelpersGone, nursery_.counts.helpers));
+    TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 0), "prctl PR_SET_CHILD_SUBREAPER"));
+    return {};
+  }
+
+  Result<> wait_for_zombies() const {
+    if (nursery_.counts.zombies + nursery_.counts.helpers == 0) return {};
+    for (const TaskPlan& task : nursery_.plan.tasks)
+      if (task.record != nullptr && !task.live() && task.record->ppid() == plan().pid)
+        TRY(zombie::await(task.pid));
+    // Setting the default action of SIGCHLD drops what our helpers and zombies have left pending
+    // (sigaction(2)).
+    ::signal(SIGCHLD, SIG_DFL);
+    return {};
+  }
+
+  Result<> become_task() const {
+    ChildTask child{record(), nursery_.request};
+    for (const TaskRoom* room : task_rooms())
+      if (room->restore != nullptr) TRY_WHILE(room->restore(child), "%s", room->name);
+    if (plan().shares_files)
+      sync().add(kSharersDone);
+    else
+      TRY(wait_for(kSharersDone, nursery_.counts.sharers));
+    TRY(nursery_.files.install(record()));
+    return enter_restorer({*nursery_.plan.image, record(), nursery_.plan.shift, plan().steps,
+                           plan().thread_steps, nursery_.sync, index_, plan().exe_fd});
+  }
+
+  const Nursery& nursery_;
+  size_t index_;
+  bool is_child_ = false;
+};
+
+}  // namespace
+
+TreeCounts::TreeCounts(const RestorePlan& plan)
+    : processes(static_cast<uint32_t>(plan.tasks.size())) {
+  for (const TaskPlan& task : plan.tasks) {
+    helpers += task.helper ? 1 : 0;
+    founders_that_leave += leaves_group_it_founds(task) ? 1 : 0;
+    sharers += task.shares_files && task.live() ? 1 : 0;
+    zombies += task.record != nullptr && !task.live() ? 1 : 0;
+  }
+}
+
+Result<pid_t> clone_root(const Nursery& nursery) {
+  pid_t pid = TRY(clone_process(nursery.plan, nursery.plan.tasks[0], CLONE_PARENT));
+  if (pid == 0) Birth(nursery, 0).run();
+  nursery.born[0] = pid;
+  return pid;
+}
+
+}  // namespace ncr

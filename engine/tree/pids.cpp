@@ -1,0 +1,79 @@
+// A number is taken as long as any process, thread, process group or session has it:
+// clone3(set_tid) then answers EEXIST (kernel/pid.c).
+#include "engine/tree/pids.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <unordered_set>
+
+#include "engine/base/sys.h"
+
+namespace ncr {
+namespace {
+
+Result<pid_t> pid_limit() {
+  std::string text = TRY(sys::read_file("/proc/sys/kernel/pid_max"));
+  return static_cast<pid_t>(std::strtol(text.c_str(), nullptr, 10));
+}
+
+bool exists(pid_t target) {
+  Result<int> sent = SYSCALL(::kill(target, 0), "kill %d", target);
+  return sent.ok() || sent.error().os_error() == EPERM;
+}
+
+std::string first_line(const std::string& path) {
+  Result<std::string> text = sys::read_file(path.c_str());
+  return text.ok() ? text.value().substr(0, text.value().find('\n')) : std::string();
+}
+
+Result<> check_free(pid_t pid, pid_t limit) {
+  if (pid >= limit)
+    return Error::unsupported(
+        strf("the image has process number %d, this machine allows none above %d (kernel.pid_max)",
+             pid, limit - 1));
+  if (!exists(pid) && !exists(-pid)) return {};
+  return Error::system(EEXIST, strf("process number %d of the image is in use here, by %s: end it, "
+                                    "or restore in a new pid namespace",
+                                    pid, holder_of(pid).c_str()));
+}
+
+}  // namespace
+
+Result<> check_pids_free(const RestorePlan& plan) {
+  pid_t limit = TRY(pid_limit());
+  for (const TaskPlan& task : plan.tasks) {
+    if (task.pid != 0) TRY(check_free(task.pid, limit));
+    if (!task.live()) continue;
+    for (const schema::Thread& thread : task.record->threads())
+      if (thread.tid() != task.pid) TRY(check_free(thread.tid(), limit));
+  }
+  return {};
+}
+
+std::string holder_of(pid_t pid) {
+  std::string comm = first_line(strf("/proc/%d/comm", pid));
+  if (comm.empty()) return "a process group or session";
+  Result<std::string> status = sys::read_file(strf("/proc/%d/status", pid).c_str());
+  size_t at = status.ok() ? status.value().find("\nTgid:\t") : std::string::npos;
+  pid_t process =
+      at == std::string::npos
+          ? pid
+          : static_cast<pid_t>(std::strtol(status.value().c_str() + at + 7, nullptr, 10));
+  if (process == pid) return strf("process %d (%s)", pid, comm.c_str());
+  return strf("thread %d of process %d (%s)", pid, process, comm.c_str());
+}
+
+Result<pid_t> spare_pid(const RestorePlan& plan, int attempt) {
+  std::unordered_set<pid_t> taken;
+  for (const TaskPlan& task : plan.tasks) {
+    taken.insert(task.pid);
+    if (task.record == nullptr) continue;
+    for (const schema::Thread& thread : task.record->threads()) taken.insert(thread.tid());
+  }
+  pid_t pid = TRY(pid_limit());
+  while (pid-- > 2)
+    if (!taken.contains(pid) && attempt-- == 0) return pid;
+  return Error::system(EAGAIN, "no process number is left for a helper process");
+}
+
+}  // namespace ncr
