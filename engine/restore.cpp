@@ -1,0 +1,169 @@
+// STORY 2: from an image to a running tree. The caller reads and plans; the coordinator, a fork of
+// it, makes the tree (each task from engine/tree/birth.cpp on in its own process); the restorer is
+// the last code of ours in a task (restorer/main.cpp).
+#include "engine/request.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <unordered_set>
+
+#include "engine/base/phase_clock.h"
+#include "engine/base/sys.h"
+#include "engine/base/undo.h"
+#include "engine/image/cpu.h"
+#include "engine/memory/restorer_launch.h"
+#include "engine/memory/staged_memory.h"
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/shared_memory/shared_memory.h"
+#include "engine/restore_plan.h"
+#include "engine/tree/birth.h"
+#include "engine/tree/coordinator.h"
+#include "engine/tree/half_tree.h"
+#include "engine/tree/pids.h"
+
+namespace ncr {
+namespace {
+
+std::vector<uint32_t> threads_of(const RestorePlan& plan) {
+  std::vector<uint32_t> threads;
+  for (const TaskPlan& task : plan.tasks)
+    threads.push_back(task.live() ? static_cast<uint32_t>(task.record->threads_size()) : 0);
+  return threads;
+}
+
+RestoreReport report_of(const RestorePlan& plan) {
+  RestoreReport report;
+  report.root_pid = plan.tasks[0].pid;
+  report.tasks = static_cast<uint32_t>(plan.image->tasks.size());
+  for (uint32_t threads : threads_of(plan)) report.threads += threads;
+  for (const auto& [pid, pages] : plan.image->task_pages)
+    for (const schema::PageRun& run : pages.runs()) report.pages_restored += run.pages();
+  for (const auto& [id, pages] : plan.image->shmem_pages)
+    for (const schema::PageRun& run : pages.runs()) report.pages_restored += run.pages();
+  return report;
+}
+
+// Descriptors of ours stand above all numbers of the image. Undone for the caller's sake when it is
+// its own coordinator.
+auto raise_descriptor_limit() {
+  rlimit before{};
+  bool known = ::getrlimit(RLIMIT_NOFILE, &before) == 0;
+  rlimit raised{before.rlim_max, before.rlim_max};
+  if (known) ::setrlimit(RLIMIT_NOFILE, &raised);
+  return Undo([before, known] {
+    if (known) ::setrlimit(RLIMIT_NOFILE, &before);
+  });
+}
+
+// Runs in the coordinator. Until release() every early return leaves nothing behind.
+Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request,
+                                const std::function<bool()>& cancelled, PhaseClock clock) {
+  clock.begin("shared memory");
+  auto limit = raise_descriptor_limit();
+  SharedMemoryObjects shared =
+      TRY(SharedMemoryObjects::create(*plan.image, plan.service_fd_base, request.threads));
+  FileRestorer files(plan, request);
+  files.set_shared_memory(&shared);
+  SyncPage sync = TRY(SyncPage::create(threads_of(plan)));
+  HalfTree tree = TRY(HalfTree::create(plan, sync, cancelled));
+  plan.shift = TRY(choose_shift(*plan.image));
+  auto check = [&tree] { return tree.check(); };
+  // What a child says went wrong is better than that something did.
+  auto settle = [&](Result<> waited) -> Result<> {
+    if (!waited.ok()) TRY(sync.failure(*plan.image));
+    return waited;
+  };
+
+  clock.begin("fork and fill memory");
+  Nursery nursery{plan, request, shared, sync, files, tree.born(), TreeCounts(plan), ::getpgrp()};
+  TRY(clone_root(nursery));
+  TRY(tree.adopt(0));
+  sync.add(kAdopted);
+  TRY(settle(sync.wait(kForked, nursery.counts.processes, check)));
+  TRY(tree.adopt_all());
+  sync.add(kAdopted);
+
+  clock.begin("files and threads");
+  TRY(settle(sync.wait_ready(check)));
+  TRY(shared.seal(*plan.image));
+  // Every resource of the tree exists. What follows touches time, signals and credentials.
+  clock.begin("late steps");
+  sync.open_gate();
+  TRY(settle(sync.wait_parked(check)));
+  clock.begin("release");
+  TRY(tree.release(request.after));
+  // ---- The tree lives by itself. ----
+  clock.end();
+  if (!request.trace_file.empty()) (void)clock.write_trace(request.trace_file, "nativecr restore");
+  RestoreReport report = report_of(plan);
+  report.phases = clock.phases();
+  return report;
+}
+
+std::unordered_set<pid_t> numbers_of(const Image& image) {
+  std::unordered_set<pid_t> numbers;
+  for (const schema::Task& task : image.tasks) {
+    numbers.insert({task.pid(), task.pgid(), task.sid()});
+    for (const schema::Thread& thread : task.threads()) numbers.insert(thread.tid());
+  }
+  return numbers;
+}
+
+// A root that was made and killed again is our child, and perhaps others whose parents died.
+void reap(const RestorePlan& plan) {
+  for (const TaskPlan& task : plan.tasks)
+    if (task.pid != 0) (void)SYSCALL(::waitpid(task.pid, nullptr, __WALL), "waitpid %d", task.pid);
+}
+
+// The root becomes a child of the coordinator's parent: of ours, if the coordinator is our child;
+// our sibling, if we coordinate ourselves.
+Result<RestoreReport> coordinate(RestorePlan& plan, const RestoreRequest& request,
+                                 const PhaseClock& clock) {
+  if (!request.root_is_sibling) {
+    std::unordered_set<pid_t> taken = numbers_of(*plan.image);
+    auto body = [&](const std::function<bool()>& cancelled) {
+      return make_tree(plan, request, cancelled, clock);
+    };
+    Result<RestoreReport> report = run_coordinator(
+        request, [&](pid_t pid) { return taken.contains(pid); }, body);
+    if (!report.ok()) reap(plan);
+    return report;
+  }
+  sigset_t all, before;
+  sigfillset(&all);
+  TRY(SYSCALL(::sigprocmask(SIG_SETMASK, &all, &before), "sigprocmask"));
+  Undo unblock([&] { ::sigprocmask(SIG_SETMASK, &before, nullptr); });
+  return make_tree(plan, request, request.callbacks.cancelled, clock);
+}
+
+// The numbers of threads of this process; a program with several cannot coordinate itself.
+Result<> check_request(const RestoreRequest& request) {
+  if (!request.root_is_sibling) return {};
+  std::string status = TRY(sys::read_file("/proc/self/status"));
+  if (status.find("\nThreads:\t1\n") == std::string::npos)
+    return Error::usage("a process with several threads cannot restore a tree as its sibling");
+  return {};
+}
+
+}  // namespace
+
+Result<RestoreReport> restore(const RestoreRequest& request) {
+  PhaseClock clock;
+  TRY(check_request(request));
+  clock.begin("read image");
+  Image image = TRY(Image::open(request.images_dir, PageCheck::kVerify));
+  schema::Cpu cpu = TRY(describe_this_cpu());
+  TRY(check_cpu(image.inventory, cpu));
+  clock.begin("plan");
+  RestorePlan plan = TRY(plan_restore(image, request));
+  TRY(check_pids_free(plan));
+  // Beyond this point processes are made; a failure takes them away again.
+  RestoreReport report = TRY(coordinate(plan, request, clock));
+  report.total_ns = clock.total_ns();
+  return report;
+}
+
+}  // namespace ncr

@@ -1,0 +1,52 @@
+// A process tree being made, as the coordinator holds it: seized from its first moments, so that
+// the coordinator's death kills it; the destructor kills it too, unless it was released.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "engine/memory/restorer_launch.h"
+#include "engine/restore_plan.h"
+#include "engine/tracee/seized_thread.h"
+
+namespace ncr {
+
+class [[nodiscard]] HalfTree {
+ public:
+  static Result<HalfTree> create(const RestorePlan& plan, SyncPage& sync,
+                                 std::function<bool()> cancelled);
+  HalfTree(HalfTree&& other) noexcept;
+  HalfTree& operator=(HalfTree&&) = delete;
+  ~HalfTree();
+
+  pid_t* born() const { return born_; }  // MAP_SHARED, by index of the plan
+  Result<> adopt(size_t index);          // a live task that exists
+  Result<> adopt_all();
+  // For the waits of SyncPage: an error if the caller cancelled, a child failed, or one died
+  // without a word.
+  Result<> check();
+
+  // Every thread is parked. Beyond this point the tree lives on by itself.
+  Result<> release(AfterRestore after);
+
+ private:
+  HalfTree(const RestorePlan& plan, SyncPage& sync, std::function<bool()> cancelled, pid_t* born);
+  Result<> check_traced(size_t index) const;
+  Result<> check_untraced(size_t index) const;
+  bool is_over(size_t index);
+  void kill_all();
+
+  const RestorePlan* plan_;
+  SyncPage* sync_;
+  std::function<bool()> cancelled_;
+  pid_t* born_ = nullptr;
+  std::vector<std::optional<SeizedThread>> leaders_;  // by index of the plan
+  uint64_t next_check_ns_ = 0;
+  unsigned checks_ = 0;
+  bool last_resort_ = false;  // giving up did not help: SIGKILL went out
+};
+
+}  // namespace ncr

@@ -1,0 +1,161 @@
+// A restored thread waits in a futex of the restorer. It is interrupted, given the registers,
+// extended state and signal mask of the image, and detached (docs/adr/0002). The restorer cannot
+// unmap itself, so one thread of each process is made to call munmap by stepping over a system call
+// instruction that stays mapped. All threads are interrupted before the first is waited for, so
+// that they stop side by side.
+#include "engine/tree/release.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "arch/arch.h"
+#include "engine/base/sys.h"
+#include "engine/base/undo.h"
+#include "engine/tracee/remote_memory.h"
+
+namespace ncr {
+namespace {
+
+struct HeldThread {
+  const schema::Thread* record;
+  SeizedThread* thread;
+};
+
+struct HeldTask {
+  const TaskPlan* plan;
+  const wire::TaskSlot* slot;
+  std::vector<SeizedThread> others;  // all but a leader seized before
+  std::vector<HeldThread> threads;   // alive, the leader first unless it has exited
+};
+
+Result<HeldTask> hold(const TaskPlan& plan, const wire::TaskSlot& slot,
+                      std::optional<SeizedThread>& leader) {
+  HeldTask task{&plan, &slot, {}, {}};
+  const auto& records = plan.record->threads();
+  task.others.reserve(static_cast<size_t>(records.size()));
+  for (int i = 0; i < records.size(); i++) {
+    if (i == 0 && leader.has_value()) {
+      task.threads.push_back({&records[i], &*leader});
+    } else if (i > 0 || !plan.record->dead_leader()) {
+      task.others.push_back(TRY(SeizedThread::seize(records[i].tid(), PTRACE_O_EXITKILL)));
+      task.threads.push_back({&records[i], &task.others.back()});
+    }
+  }
+  return task;
+}
+
+Result<arch::Registers> general_registers(const std::string& bytes) {
+  arch::Registers registers{};
+  if (bytes.size() != sizeof registers)
+    return Error::malformed(strf("general registers of %zu bytes", bytes.size()));
+  std::memcpy(&registers, bytes.data(), sizeof registers);
+  return registers;
+}
+
+Result<> unmap_restorer(const HeldTask& task) {
+  const SeizedThread& thread = *task.threads.front().thread;
+  std::vector<char> raw = TRY(thread.get_regset(arch::kGeneralRegset));
+  arch::Registers registers = TRY(general_registers(std::string(raw.begin(), raw.end())));
+  arch::set_syscall(registers, SYS_munmap, {task.slot->area, task.slot->area_size});
+  arch::set_ip(registers, task.slot->syscall_address);
+  TRY(thread.set_regset(arch::kGeneralRegset, &registers, sizeof registers));
+  TRY(task.threads.front().thread->step());
+  raw = TRY(thread.get_regset(arch::kGeneralRegset));
+  registers = TRY(general_registers(std::string(raw.begin(), raw.end())));
+  if (arch::result(registers) != 0)
+    return Error::system(static_cast<int>(-arch::result(registers)), "munmap of the restorer");
+  return {};
+}
+
+// A thread that was in a restarted call has lost its number; the code before the instruction tells.
+int64_t lost_number(pid_t tid, const arch::Registers& registers) {
+  unsigned char code[7];
+  if (!arch::in_restarted_syscall(registers)) return -1;
+  if (!read_remote(tid, {arch::ip(registers) - sizeof code}, code, sizeof code).ok()) return -1;
+  return arch::syscall_number_in_code(code);
+}
+
+// The extended state of another machine may be shorter or longer; what is in use fits
+// (engine/image/cpu.h).
+Result<> set_extended_state(const HeldThread& held, size_t size) {
+  std::string state = held.record->extended_state();
+  if (state.empty()) return {};
+  if (size != 0) state.resize(size);
+  return held.thread->set_regset(arch::kExtendedRegset, state.data(), state.size());
+}
+
+Result<> set_state(const HeldThread& held, size_t extended_size) {
+  arch::Registers registers = TRY(general_registers(held.record->general_registers()));
+  registers = arch::resume_registers(registers, arch::ResumeIn::kNewTask,
+                                     lost_number(held.record->tid(), registers));
+  TRY(held.thread->set_regset(arch::kGeneralRegset, &registers, sizeof registers));
+  TRY(set_extended_state(held, extended_size));
+  for (const auto& [type, bytes] : held.record->other_regsets())
+    TRY(held.thread->set_regset(type, bytes.data(), bytes.size()));
+  return held.thread->set_signal_mask(held.record->signal_mask());
+}
+
+// A stop that the program could catch or that a parentless group ignores is made by SIGSTOP
+// instead.
+int stop_signal_of(const schema::Task& task) {
+  int signal = task.stop_signal();
+  if (signal <= 0 || signal > 64) return SIGSTOP;
+  if ((task.threads(0).signal_mask() >> (signal - 1)) & 1) return SIGSTOP;
+  for (const schema::SignalAction& action : task.signal_actions())
+    if (static_cast<int>(action.number()) == signal && action.handler() != 0) return SIGSTOP;
+  return signal;
+}
+
+Result<> set_states(std::vector<HeldTask>& tasks) {
+  for (HeldTask& task : tasks)
+    for (HeldThread& held : task.threads) TRY(held.thread->interrupt());
+  size_t extended_size = 0;
+  for (HeldTask& task : tasks) {
+    for (HeldThread& held : task.threads) TRY(held.thread->wait_stop());
+    if (extended_size == 0)
+      extended_size = TRY(task.threads.front().thread->get_regset(arch::kExtendedRegset)).size();
+    TRY_WHILE(unmap_restorer(task), "restore task %d", task.plan->pid);
+    for (HeldThread& held : task.threads)
+      TRY_WHILE(set_state(held, extended_size), "restore thread %d", held.record->tid());
+  }
+  return {};
+}
+
+// A stop that waits for its task to run again.
+Result<> queue_stops(const std::vector<HeldTask>& tasks, AfterRestore after) {
+  for (const HeldTask& task : tasks) {
+    const schema::Task& record = *task.plan->record;
+    bool stopped = record.state() == schema::TASK_STOPPED;
+    if (!stopped && after == AfterRestore::kRun) continue;
+    TRY(SYSCALL(::kill(task.plan->pid, stopped ? stop_signal_of(record) : SIGSTOP),
+                "kill %d with a stop signal", task.plan->pid));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> release_tree(const RestorePlan& plan, const SyncPage& sync,
+                      std::vector<std::optional<SeizedThread>>& leaders, AfterRestore after) {
+  std::vector<HeldTask> tasks;
+  // A seized thread that is let go by its destructor would run on, half made.
+  Undo kill_first([&] {
+    for (const HeldTask& task : tasks) ::kill(task.plan->pid, SIGKILL);
+  });
+  for (size_t i = 0; i < plan.tasks.size(); i++)
+    if (plan.tasks[i].live())
+      tasks.push_back(TRY_WHILE(hold(plan.tasks[i], sync.task(i), leaders[i]), "restore task %d",
+                                plan.tasks[i].pid));
+  TRY(set_states(tasks));
+  TRY(queue_stops(tasks, after));
+  kill_first.cancel();
+  // ---- Point of no return: from the first detach on the tree lives by itself. ----
+  for (HeldTask& task : tasks)
+    for (HeldThread& held : task.threads) (void)held.thread->detach();
+  return {};
+}
+
+}  // namespace ncr

@@ -1,0 +1,20 @@
+// The last touch: every thread of a tree gets its registers and is let go. Runs in the coordinator.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "engine/memory/restorer_launch.h"
+#include "engine/request.h"
+#include "engine/restore_plan.h"
+#include "engine/tracee/seized_thread.h"
+
+namespace ncr {
+
+// Every thread is parked in the restorer. `leaders`: by index of the plan, seized, running; those
+// of tasks without one (a leader that has exited) are empty. On failure before the point of no
+// return everything stays seized.
+Result<> release_tree(const RestorePlan& plan, const SyncPage& sync,
+                      std::vector<std::optional<SeizedThread>>& leaders, AfterRestore after);
+
+}  // namespace ncr
