@@ -1,14 +1,8 @@
-// The page pump: process_vm_readv(2) into a buffer that stays in the second-level cache, then from
+// The page pump: from a task's memory into a buffer that stays in the second-level cache, then from
 // there into the image. Runs in the engine, in its own threads and in the caller's.
-//
-// The memory of a stopped task is not changed by reading it. process_vm_readv obeys the protection
-// of the task's mappings; pages behind PROT_NONE are read through /proc/PID/mem, which does not
-// (FOLL_FORCE).
 #include "engine/memory/page_pump.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -17,6 +11,7 @@
 #include "engine/base/ids.h"
 #include "engine/image/image_dir.h"
 #include "engine/image/record_file.h"
+#include "engine/memory/page_reader.h"
 
 namespace ncr {
 namespace {
@@ -33,59 +28,8 @@ bool is_zero_page(const char* page) {
   return true;
 }
 
-Result<> read_protected(pid_t pid, uint64_t address, char* to, uint64_t size) {
-  std::string path = strf("/proc/%d/mem", pid);
-  Fd memory = TRY(sys::open(path.c_str(), O_RDONLY));
-  TRY_WHILE(sys::pread_exact(memory, to, size, address), "memory of process %d at %llx", pid,
-            static_cast<unsigned long long>(address));
-  return {};
-}
-
-// Reads as many of `remote` as one call can; returns bytes.
-Result<uint64_t> read_some(pid_t pid, const std::vector<iovec>& remote, size_t first, char* to,
-                           uint64_t size) {
-  constexpr size_t kMaxPieces = 1024;  // UIO_MAXIOV
-  iovec local{to, size};
-  size_t pieces = std::min(remote.size() - first, kMaxPieces);
-  ssize_t got = TRY(SYSCALL(::process_vm_readv(pid, &local, 1, &remote[first], pieces, 0),
-                            "read memory of process %d", pid));
-  return static_cast<uint64_t>(got);
-}
-
-Result<> read_task(pid_t pid, const std::vector<AddressRun>& runs, char* to, uint64_t size) {
-  std::vector<iovec> remote;
-  remote.reserve(runs.size());
-  for (const AddressRun& run : runs) {
-    remote.push_back({reinterpret_cast<void*>(run.start), run.pages * kPageSize});
-  }
-  for (size_t first = 0; first < remote.size();) {
-    Result<uint64_t> got = read_some(pid, remote, first, to, size);
-    if (!got.ok() && got.error().os_error() == ESRCH) {
-      return Error::gone(strf("process %d is gone", pid));
-    }
-    if (!got.ok() && got.error().os_error() != EFAULT) return got.take_error();
-    uint64_t bytes = got.ok() ? got.value() : 0;
-    bool blocked = bytes == 0;
-    to += bytes;
-    size -= bytes;
-    for (; first < remote.size() && bytes >= remote[first].iov_len; first++) {
-      bytes -= remote[first].iov_len;
-    }
-    if (first == remote.size()) break;
-    remote[first].iov_base = static_cast<char*>(remote[first].iov_base) + bytes;
-    remote[first].iov_len -= bytes;
-    if (!blocked) continue;
-    uint64_t address = reinterpret_cast<uint64_t>(remote[first].iov_base);
-    TRY(read_protected(pid, address, to, remote[first].iov_len));
-    to += remote[first].iov_len;
-    size -= remote[first].iov_len;
-    first++;
-  }
-  return {};
-}
-
 // The last page of an object may be cut short by its size.
-Result<> read_object(const Fd& object, const std::vector<AddressRun>& runs, char* to) {
+Result<> read_object(const Fd& object, const RunSet& runs, char* to) {
   for (const AddressRun& run : runs) {
     uint64_t size = run.pages * kPageSize;
     uint64_t done = 0;
@@ -103,7 +47,7 @@ Result<> read_object(const Fd& object, const std::vector<AddressRun>& runs, char
 }
 
 // Pages of zeroes are noted and squeezed out: returns the bytes left at the front of `data`.
-uint64_t squeeze(const std::vector<AddressRun>& runs, char* data, std::vector<PlacedRun>* placed) {
+uint64_t squeeze(const RunSet& runs, char* data, std::vector<PlacedRun>* placed) {
   char* from = data;
   char* to = data;
   for (const AddressRun& run : runs) {
@@ -154,7 +98,7 @@ PagePump::~PagePump() {
 void PagePump::add(CopyJob* job) {
   std::lock_guard<std::mutex> lock(mutex_);
   queue_.push_back(job);
-  for (const AddressRun& run : job->runs) queued_pages_ += run.pages;
+  queued_pages_ += count_pages(job->runs);
   // A small dump is over before a thread has started.
   while (queued_pages_ > kWorthThreads && helpers_.size() + 1 < threads_) {
     helpers_.emplace_back([this] { help(); });
@@ -212,10 +156,8 @@ Result<> PagePump::drain() {
 }
 
 Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
-  uint64_t pages = 0;
-  for (const AddressRun& run : job->runs) pages += run.pages;
   if (job->pid != 0) {
-    TRY(read_task(job->pid, job->runs, buffer.data(), pages * kPageSize));
+    TRY(read_pages(job->pid, job->runs, buffer.data()));
   } else {
     TRY(read_object(*job->object, job->runs, buffer.data()));
   }

@@ -11,7 +11,7 @@
 
 #include "engine/base/quiet_thread.h"
 #include "engine/base/sys.h"
-#include "engine/memory/page_runs.h"
+#include "engine/memory/run_set.h"
 
 namespace ncr {
 
@@ -27,7 +27,7 @@ struct PlacedRun {
 struct CopyJob {
   pid_t pid = 0;  // 0: read `object`
   const Fd* object = nullptr;
-  std::vector<AddressRun> runs;   // addresses, or offsets in the object
+  RunSet runs;                    // addresses, or offsets in the object
   std::vector<PlacedRun> placed;  // the answer
 };
 

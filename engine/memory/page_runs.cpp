@@ -5,13 +5,12 @@
 // copy of it.
 #include "engine/memory/page_runs.h"
 
-#include <fcntl.h>
 #include <sys/ioctl.h>
 
 #include <algorithm>
 #include <memory>
 
-#include "engine/base/ids.h"
+#include "engine/memory/page_table.h"
 
 namespace ncr {
 namespace {
@@ -28,21 +27,19 @@ constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
 constexpr uint64_t kIsFile = 1 << 2, kIsPresent = 1 << 3, kIsSwapped = 1 << 4, kIsZero = 1 << 5,
                    kIsGuard = 1 << 8;
 
-// Bits of an entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst).
-constexpr uint64_t kEntryPresent = uint64_t{1} << 63, kEntrySwapped = uint64_t{1} << 62,
-                   kEntryFile = uint64_t{1} << 61, kEntryGuard = uint64_t{1} << 58;
-
 bool has_private_pages(const schema::Vma& vma) {
   return vma.kind() == schema::VMA_ANONYMOUS || vma.kind() == schema::VMA_FILE_PRIVATE;
 }
 
-void append(std::vector<AddressRun>* runs, uint64_t start, uint64_t end) {
-  uint64_t pages = (end - start) / kPageSize;
-  if (!runs->empty() && runs->back().start + runs->back().pages * kPageSize == start) {
-    runs->back().pages += pages;
-  } else {
-    runs->push_back({start, pages});
+// From the first private VMA to the last: the kernel refuses a range that reaches into [vsyscall].
+AddressRun private_span(const schema::Memory& memory) {
+  uint64_t start = 0, end = 0;
+  for (const schema::Vma& vma : memory.vmas()) {
+    if (!has_private_pages(vma)) continue;
+    if (end == 0) start = vma.start();
+    end = vma.end();
   }
+  return {start, (end - start) / kPageSize};
 }
 
 // Walks the whole address space in a few calls; `found(start, end)` for each range, ascending.
@@ -53,8 +50,9 @@ Result<> scan(const Fd& pagemap, const schema::Memory& memory, ScanArgument argu
   argument.size = sizeof argument;
   argument.vec = reinterpret_cast<uint64_t>(regions.get());
   argument.vec_len = kRegions;
-  argument.end = memory.vmas(memory.vmas_size() - 1).end();
-  for (uint64_t at = memory.vmas(0).start(); at < argument.end; at = argument.walk_end) {
+  AddressRun span = private_span(memory);
+  argument.end = span.end();
+  for (uint64_t at = span.start; at < argument.end; at = argument.walk_end) {
     argument.start = at;
     int count = TRY(SYSCALL(::ioctl(pagemap.get(), kPagemapScan, &argument), "PAGEMAP_SCAN"));
     for (int i = 0; i < count; i++) found(regions[i].start, regions[i].end);
@@ -83,13 +81,13 @@ class PrivateParts {
 };
 
 // kSystem with ENOTTY or EINVAL: this kernel has no such call, or does not know these categories.
-Result<std::vector<AddressRun>> scan_private_pages(const Fd& pagemap, const schema::Memory& memory,
-                                                   uint64_t unwanted) {
+Result<RunSet> scan_private_pages(const Fd& pagemap, const schema::Memory& memory,
+                                  uint64_t unwanted) {
   ScanArgument argument{};
   argument.category_inverted = argument.category_mask = unwanted;
   argument.category_anyof_mask = kIsPresent | kIsSwapped;
   argument.return_mask = kIsFile;  // the same for all, so that neighbours are one range
-  std::vector<AddressRun> runs;
+  RunSet runs;
   PrivateParts parts(memory);
   TRY(scan(pagemap, memory, argument, [&](uint64_t start, uint64_t end) {
     parts.clip(start, end, [&](int, uint64_t from, uint64_t to) { append(&runs, from, to); });
@@ -101,47 +99,28 @@ bool too_old(const Error& error) {
   return error.os_error() == ENOTTY || error.os_error() == EINVAL;
 }
 
-Result<> read_private_pages(const Fd& pagemap, const schema::Vma& vma,
-                            std::vector<AddressRun>* runs) {
-  constexpr uint64_t kEntries = 8192;
-  std::vector<uint64_t> entries(std::min(kEntries, (vma.end() - vma.start()) / kPageSize));
-  for (uint64_t at = vma.start(); at < vma.end(); at += entries.size() * kPageSize) {
-    entries.resize(std::min(uint64_t{entries.size()}, (vma.end() - at) / kPageSize));
-    TRY(sys::pread_exact(pagemap, entries.data(), entries.size() * sizeof(uint64_t),
-                         at / kPageSize * sizeof(uint64_t)));
-    for (size_t i = 0; i < entries.size(); i++) {
-      if ((entries[i] & (kEntryPresent | kEntrySwapped)) == 0) continue;
-      if ((entries[i] & (kEntryFile | kEntryGuard)) != 0) continue;
-      append(runs, at + i * kPageSize, at + (i + 1) * kPageSize);
-    }
-  }
-  return {};
-}
-
 }  // namespace
 
-Result<Fd> open_pagemap(pid_t pid) {
-  return sys::open(strf("/proc/%d/pagemap", pid).c_str(), O_RDONLY);
-}
-
-Result<std::vector<AddressRun>> find_private_pages(const Fd& pagemap, const schema::Memory& memory,
-                                                   PageScan how) {
-  if (memory.vmas_size() == 0) return std::vector<AddressRun>();
+Result<RunSet> find_private_pages(const Fd& pagemap, const schema::Memory& memory, PageScan how) {
   if (how == PageScan::kBest) {
     for (uint64_t unwanted : {kIsFile | kIsZero | kIsGuard, kIsFile | kIsZero}) {
-      Result<std::vector<AddressRun>> runs = scan_private_pages(pagemap, memory, unwanted);
+      Result<RunSet> runs = scan_private_pages(pagemap, memory, unwanted);
       if (runs.ok() || !too_old(runs.error())) return runs;
     }
   }
-  std::vector<AddressRun> runs;
+  RunSet all;
   for (const schema::Vma& vma : memory.vmas()) {
-    if (has_private_pages(vma)) TRY(read_private_pages(pagemap, vma, &runs));
+    if (has_private_pages(vma)) append(&all, vma.start(), vma.end());
   }
+  RunSet runs;
+  TRY(read_entries(pagemap, all, [&](uint64_t address, PageEntry entry) {
+    if ((!entry.present() && !entry.swapped()) || entry.file() || entry.guard()) return;
+    append(&runs, address, address + kPageSize);
+  }));
   return runs;
 }
 
 Result<> find_guard_pages(const Fd& pagemap, schema::Memory* memory) {
-  if (memory->vmas_size() == 0) return {};
   ScanArgument argument{};
   argument.category_mask = kIsGuard;
   argument.return_mask = kIsGuard;

@@ -1,20 +1,11 @@
 // Which pages of a task belong into an image: its private ones that are in memory or swap.
 #pragma once
 
-#include <sys/types.h>
-
-#include <vector>
-
 #include "engine/base/sys.h"
+#include "engine/memory/run_set.h"
 #include "task.pb.h"
 
 namespace ncr {
-
-struct AddressRun {
-  uint64_t start = 0;
-  uint64_t pages = 0;
-  bool operator==(const AddressRun&) const = default;
-};
 
 // How the kernel is asked.
 enum class PageScan {
@@ -22,12 +13,9 @@ enum class PageScan {
   kRead,  // by reading /proc/PID/pagemap
 };
 
-Result<Fd> open_pagemap(pid_t pid);
-
-// Ascending, not adjacent. Anonymous pages in the private VMAs of `memory`, the shared zero page
+// Anonymous pages in the private VMAs of `memory`, the shared zero page
 // and guard pages left out (kRead cannot tell the zero page).
-Result<std::vector<AddressRun>> find_private_pages(const Fd& pagemap, const schema::Memory& memory,
-                                                   PageScan how);
+Result<RunSet> find_private_pages(const Fd& pagemap, const schema::Memory& memory, PageScan how);
 
 // Fills Vma.guards of every private VMA: MADV_GUARD_INSTALL, Linux 6.13. Leaves them empty on
 // kernels that cannot tell (before 6.15).

@@ -1,6 +1,9 @@
 // The page store: decides which pages of which task are copied, hands them to the pump in jobs, and
 // turns the places where they ended up into page maps. Runs in the engine while the tree stands
 // still.
+//
+// A page that an earlier task has as well is not copied: its place is looked up in that task's map
+// at the end, once it is certain that the two still are one.
 #include "engine/memory/page_store.h"
 
 #include <fcntl.h>
@@ -12,11 +15,14 @@
 
 #include "engine/memory/page_pump.h"
 #include "engine/memory/page_runs.h"
+#include "engine/memory/page_table.h"
+#include "engine/memory/shared_pages.h"
 
 namespace ncr {
 namespace {
 
 constexpr unsigned kMostThreads = 4;
+constexpr uint64_t kSmallObject = 64;  // pages
 
 unsigned thread_count(unsigned wanted) {
   if (wanted != 0) return wanted;
@@ -52,25 +58,32 @@ struct Source {
   pid_t pid = 0;
   Fd object;
   schema::PageMap* map = nullptr;
-  std::deque<CopyJob> jobs;  // in the order of their addresses
+  std::deque<CopyJob> jobs;       // by address
+  std::vector<SharedRun> shared;  // by address
+  std::deque<CopyJob> late_jobs;  // of what turned out not to be shared
 };
 
-// Cuts runs into jobs.
-void cut_into_jobs(const std::vector<AddressRun>& runs, Source* source) {
+void cut_into_jobs(const RunSet& runs, const Source& source, std::deque<CopyJob>* jobs) {
   uint64_t room = 0;
   for (AddressRun run : runs) {
     while (run.pages > 0) {
       if (room == 0) {
-        source->jobs.push_back({source->pid, &source->object, {}, {}});
+        jobs->push_back({source.pid, &source.object, {}, {}});
         room = PagePump::kJobPages;
       }
       uint64_t pages = std::min(room, run.pages);
-      source->jobs.back().runs.push_back({run.start, pages});
+      jobs->back().runs.push_back({run.start, pages});
       run.start += pages * kPageSize;
       run.pages -= pages;
       room -= pages;
     }
   }
+}
+
+RunSet pages_of(const std::vector<SharedRun>& shared) {
+  RunSet pages;
+  for (const SharedRun& run : shared) append(&pages, run.run.start, run.run.end());
+  return pages;
 }
 
 // Our own view of the object: looking for its data must not move a file position that the target
@@ -79,8 +92,8 @@ Result<Fd> reopen(const Fd& object) {
   return sys::open(strf("/proc/self/fd/%d", object.get()).c_str(), O_RDONLY);
 }
 
-Result<std::vector<AddressRun>> find_data(const Fd& object, uint64_t size) {
-  std::vector<AddressRun> runs;
+Result<RunSet> find_data(const Fd& object, uint64_t size) {
+  RunSet runs;
   off_t end = static_cast<off_t>(size);
   for (off_t at = 0; at < end;) {
     Result<off_t> data = SYSCALL(::lseek(object.get(), at, SEEK_DATA), "look for data");
@@ -88,9 +101,8 @@ Result<std::vector<AddressRun>> find_data(const Fd& object, uint64_t size) {
     off_t from = TRY(std::move(data));
     if (from >= end) break;
     off_t to = TRY(SYSCALL(::lseek(object.get(), from, SEEK_HOLE), "look for a hole"));
-    uint64_t start = page_floor(static_cast<uint64_t>(from));
     uint64_t stop = page_ceil(static_cast<uint64_t>(std::min(to, end)));
-    runs.push_back({start, (stop - start) / kPageSize});
+    append(&runs, page_floor(static_cast<uint64_t>(from)), stop);
     at = static_cast<off_t>(stop);
   }
   return runs;
@@ -102,25 +114,120 @@ struct PageStore::Impl {
   Impl(Fd output, const std::string& path, unsigned threads)
       : pump(std::move(output), path, threads) {}
 
+  SharedPages identity{PageKey::kFrame};
+  std::vector<Source*> tasks;  // in the order that `identity` counts them
   std::deque<Source> sources;
   PageStoreStats stats;
   PagePump pump;  // last: stops before the jobs it works on go away
 
-  void copy(const std::vector<AddressRun>& runs, Source* source) {
-    for (const AddressRun& run : runs) stats.pages_scanned += run.pages;
-    cut_into_jobs(runs, source);
-    for (CopyJob& job : source->jobs) pump.add(&job);
-  }
+  Result<> split(Source& source, const RunSet& pages);
+  Result<> copy_object(Source& source, const RunSet& pages);
+  void copy(const RunSet& runs, Source& source, std::deque<CopyJob>* jobs);
+  Result<> copy_what_moved();
+  void fill_map(Source& source);
+  std::vector<PlacedRun> resolve(const SharedRun& shared) const;
+};
 
-  void fill_map(Source& source) {
-    for (const CopyJob& job : source.jobs) {
+void PageStore::Impl::copy(const RunSet& runs, Source& source, std::deque<CopyJob>* jobs) {
+  cut_into_jobs(runs, source, jobs);
+  for (CopyJob& job : *jobs) pump.add(&job);
+}
+
+Result<> PageStore::Impl::split(Source& source, const RunSet& pages) {
+  stats.pages_scanned += count_pages(pages);
+  source.shared = TRY(identity.add(source.pid, pages));
+  tasks.push_back(&source);
+
+  copy(difference(pages, pages_of(source.shared)), source, &source.jobs);
+  return {};
+}
+
+Result<> PageStore::Impl::copy_object(Source& source, const RunSet& pages) {
+  uint64_t count = count_pages(pages);
+  stats.pages_scanned += count;
+  if (count > kSmallObject) {
+    copy(pages, source, &source.jobs);
+    return {};
+  }
+  // Done at once and closed: a tree may have more objects than we may have descriptors.
+  cut_into_jobs(pages, source, &source.jobs);
+  for (CopyJob& job : source.jobs) TRY(pump.copy_now(&job));
+  source.object = Fd();
+  return {};
+}
+
+Result<> PageStore::Impl::copy_what_moved() {
+  std::vector<RunSet> referenced(tasks.size());
+  for (const Source* source : tasks) {
+    for (const SharedRun& shared : source->shared) {
+      RunSet& pages = referenced[shared.owner];
+      // Siblings mostly refer to the same pages of their parent.
+      if (!contains(pages, shared.run)) pages = set_union(pages, {shared.run});
+    }
+  }
+  std::vector<RunSet> moved(tasks.size());
+  bool any = false;
+  for (uint32_t owner = 0; owner < tasks.size(); owner++) {
+    if (referenced[owner].empty()) continue;
+    moved[owner] = TRY(identity.moved(owner, referenced[owner]));
+    any |= !moved[owner].empty();
+  }
+  if (!any) return {};
+  for (Source* source : tasks) {
+    std::vector<SharedRun> kept;
+    RunSet copied;
+    for (const SharedRun& shared : source->shared) {
+      RunSet here{shared.run};
+      for (const AddressRun& run : difference(here, moved[shared.owner])) {
+        kept.push_back({run, shared.owner});
+      }
+      copied = set_union(copied, intersection(here, moved[shared.owner]));
+    }
+    source->shared = std::move(kept);
+    copy(copied, *source, &source->late_jobs);
+  }
+  return pump.drain();
+}
+
+// Where the owner's pages went: its jobs are in the order of addresses, and so is what they placed.
+std::vector<PlacedRun> PageStore::Impl::resolve(const SharedRun& shared) const {
+  std::vector<PlacedRun> places;
+  const std::deque<CopyJob>& jobs = tasks[shared.owner]->jobs;
+  auto job = std::partition_point(jobs.begin(), jobs.end(), [&](const CopyJob& candidate) {
+    return candidate.runs.back().end() <= shared.run.start;
+  });
+  for (; job != jobs.end() && job->runs.front().start < shared.run.end(); job++) {
+    for (const PlacedRun& placed : job->placed) {
+      uint64_t start = std::max(placed.start, shared.run.start);
+      uint64_t end = std::min(placed.start + placed.pages * kPageSize, shared.run.end());
+      if (start >= end) continue;
+      bool zero = placed.stored == PlacedRun::kZero;
+      places.push_back({start, (end - start) / kPageSize,
+                        zero ? placed.stored : placed.stored + (start - placed.start)});
+    }
+  }
+  return places;
+}
+
+void PageStore::Impl::fill_map(Source& source) {
+  std::vector<PlacedRun> places;
+  for (const std::deque<CopyJob>* jobs : {&source.jobs, &source.late_jobs}) {
+    for (const CopyJob& job : *jobs) {
       for (const PlacedRun& run : job.placed) {
-        append_run(source.map, run);
+        places.push_back(run);
         if (run.stored == PlacedRun::kZero) stats.pages_zero += run.pages;
       }
     }
   }
-};
+  for (const SharedRun& shared : source.shared) {
+    stats.pages_shared += shared.run.pages;
+    std::vector<PlacedRun> theirs = resolve(shared);
+    places.insert(places.end(), theirs.begin(), theirs.end());
+  }
+  std::sort(places.begin(), places.end(),
+            [](const PlacedRun& a, const PlacedRun& b) { return a.start < b.start; });
+  for (const PlacedRun& run : places) append_run(source.map, run);
+}
 
 PageStore::PageStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PageStore::PageStore(PageStore&&) noexcept = default;
@@ -135,27 +242,27 @@ Result<PageStore> PageStore::create(ImageDir& images, unsigned threads) {
 Result<> PageStore::add_task(pid_t pid, const schema::Memory& memory, schema::PageMap* map) {
   map->set_pid(pid);
   Fd pagemap = TRY(open_pagemap(pid));
-  std::vector<AddressRun> runs =
+  RunSet pages =
       TRY_WHILE(find_private_pages(pagemap, memory, PageScan::kBest), "memory of process %d", pid);
   Source& source = impl_->sources.emplace_back();
   source.pid = pid;
   source.map = map;
-  impl_->copy(runs, &source);
-  return {};
+  return impl_->split(source, pages);
 }
 
 Result<> PageStore::add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map) {
   Source& source = impl_->sources.emplace_back();
   source.map = map;
   source.object = TRY(reopen(object));
-  std::vector<AddressRun> runs = TRY_WHILE(find_data(source.object, size), "shared memory");
-  impl_->copy(runs, &source);
-  return {};
+  RunSet pages = TRY_WHILE(find_data(source.object, size), "shared memory");
+  return impl_->copy_object(source, pages);
 }
 
 Result<schema::ChunkTable> PageStore::finish() {
   TRY(impl_->pump.drain());
+  TRY(impl_->copy_what_moved());
   for (Source& source : impl_->sources) impl_->fill_map(source);
+  impl_->tasks.clear();
   impl_->sources.clear();
   schema::ChunkTable table;
   for (StoredChunk& stored : impl_->pump.take_chunks()) {

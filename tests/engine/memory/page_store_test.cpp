@@ -209,6 +209,69 @@ TEST(page_store, takes_shared_memory_with_its_holes_and_its_broken_last_page) {
   EXPECT_EQ(pages.at(300 * kPageSize).substr(53), std::string(kPageSize - 53, '\0'));
 }
 
+TEST(page_store, keeps_pages_shared_by_fork_once) {
+  constexpr uint64_t kPages = 200;
+  Area area(kPages);
+  for (uint64_t i = 0; i < kPages; i++) area.fill_page(i, static_cast<char>('a' + i % 20));
+  area.fill_page(7, 0);
+  std::vector<std::unique_ptr<TargetProcess>> targets;
+  for (char t = 0; t < 5; t++) {
+    targets.push_back(std::make_unique<TargetProcess>([&] {
+      if (t > 0) area.fill_page(static_cast<uint64_t>(t) * 10, static_cast<char>('0' + t));
+    }));
+  }
+  Stored stored;
+  std::vector<schema::PageMap> maps(targets.size());
+  for (size_t t = 0; t < targets.size(); t++) {
+    ASSERT_TRUE(
+        stored.store()
+            .add_task(targets[t]->pid(), targets[t]->memory(area.start(), area.end()), &maps[t])
+            .ok());
+  }
+  stored.finish();
+  EXPECT_EQ(stored.size(), (kPages - 1 + 4) * kPageSize);
+  EXPECT_EQ(stored.store().stats().pages_shared, 4 * (kPages - 1));
+  for (size_t t = 0; t < targets.size(); t++) {
+    std::map<uint64_t, std::string> pages = stored.pages(maps[t]);
+    ASSERT_EQ(pages.size(), kPages);
+    for (uint64_t i = 0; i < kPages; i++) {
+      char want =
+          t > 0 && i == t * 10 ? static_cast<char>('0' + t) : static_cast<char>('a' + i % 20);
+      std::string content = i == 7 ? "" : std::string(kPageSize, want);
+      ASSERT_EQ(pages.at(area.start() + i * kPageSize), content) << t << " " << i;
+    }
+  }
+}
+
+// A frame that moved between two looks may have been given to another page meanwhile.
+TEST(page_store, does_not_believe_in_page_frames_that_moved) {
+  constexpr uint64_t kPages = 50;
+  Area area(kPages);
+  for (uint64_t i = 0; i < kPages; i++) area.fill_page(i, static_cast<char>('a' + i % 20));
+  TargetProcess one, two;
+  Stored stored(1);
+  schema::PageMap first, second;
+  ASSERT_TRUE(
+      stored.store().add_task(one.pid(), one.memory(area.start(), area.end()), &first).ok());
+  ASSERT_TRUE(
+      stored.store().add_task(two.pid(), two.memory(area.start(), area.end()), &second).ok());
+  // A write from outside breaks the sharing as a write of its own would.
+  Result<Fd> memory = sys::open(strf("/proc/%d/mem", one.pid()).c_str(), O_RDWR);
+  ASSERT_TRUE(memory.ok());
+  ASSERT_TRUE(sys::pwrite_all(memory.value(), "moved", 5, area.start() + 20 * kPageSize).ok());
+  for (uint64_t i = 30; i < 40; i++) {
+    ASSERT_TRUE(sys::pwrite_all(memory.value(), "moved", 5, area.start() + i * kPageSize).ok());
+  }
+  stored.finish();
+  std::map<uint64_t, std::string> pages = stored.pages(second);
+  ASSERT_EQ(pages.size(), kPages);
+  for (uint64_t i = 0; i < kPages; i++) {
+    ASSERT_EQ(pages.at(area.start() + i * kPageSize),
+              std::string(kPageSize, static_cast<char>('a' + i % 20)));
+  }
+  EXPECT_EQ(stored.size(), (kPages + 11) * kPageSize);
+}
+
 TEST(page_store, says_that_the_process_is_gone) {
   Area area(2000);
   auto target = std::make_unique<TargetProcess>([&] {

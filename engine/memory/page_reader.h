@@ -1,0 +1,14 @@
+// Reads pages of a stopped task without changing anything about them.
+#pragma once
+
+#include <sys/types.h>
+
+#include "engine/base/result.h"
+#include "engine/memory/run_set.h"
+
+namespace ncr {
+
+// All of `pages`, one behind the other, to `to`. kGone: the process does not exist (any more).
+Result<> read_pages(pid_t pid, const RunSet& pages, char* to);
+
+}  // namespace ncr
