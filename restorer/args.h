@@ -37,7 +37,7 @@ struct TaskSlot {
   uint64_t area;     // blob, its data and stacks, this sync page: the coordinator munmaps it
   uint64_t area_size;
   uint64_t syscall_address;  // of a system call instruction that stays mapped, for stepping
-  uint64_t reserved;
+  uint64_t reported;         // not 0: failed before the restorer, and SyncHeader::text may be of it
 };
 static_assert(sizeof(TaskSlot) == 48);
 
@@ -75,7 +75,8 @@ struct Move {
 struct Lock {
   uint64_t start;
   uint64_t size;
-  uint64_t flags;  // MLOCK_ONFAULT or 0
+  uint32_t flags;         // MLOCK_ONFAULT or 0
+  uint32_t inaccessible;  // PROT_NONE: the kernel locks it and still says ENOMEM
 };
 
 template <class T>

@@ -96,6 +96,8 @@ void run_thread(const Session& session) {
   const bool leader = session.thread->index == 0;
   const wire::StepSet& own = session.thread->steps;
   const wire::StepSet& whole = session.args->steps;
+  if (leader) run_steps(session, whole.thread);
+  run_steps(session, own.process);
   run_steps(session, own.thread);
   barrier(session, 1);
   if (leader) {

@@ -1,6 +1,7 @@
 // restorer: the engine goes, the task's own memory comes to its place. From the first munmap on
 // there is no libc, no thread-local storage and no vDSO; only the area (our text, stacks and
 // arguments), the staged VMAs and the kernel's special mappings are there.
+#include <asm-generic/errno-base.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 
@@ -36,7 +37,8 @@ void lock_memory(const Session& session) {
   for (const wire::Lock& lock : session.args->locks) {
     pie::Ret ret = lock.flags == 0 ? pie::sys(__NR_mlock, lock.start, lock.size)
                                    : pie::sys(__NR_mlock2, lock.start, lock.size, lock.flags);
-    if (!ret.ok()) fail(session, Act::kLock, ret.err(), lock.start);
+    if (!ret.ok() && !(lock.inaccessible != 0 && ret.err() == ENOMEM))
+      fail(session, Act::kLock, ret.err(), lock.start);
   }
   if (session.args->lock_future == 0) return;
   pie::Ret ret = pie::sys(__NR_mlockall, session.args->lock_future);
