@@ -77,6 +77,8 @@ Result<std::string> read_option(const Fd& socket, const SocketOptionName& option
     case ENOPROTOOPT:
     case EOPNOTSUPP:
     case EINVAL:
+    case ENOTCONN:
+    case EPERM:
       return std::string();
     default:
       return got.take_error();
