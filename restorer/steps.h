@@ -14,3 +14,6 @@
 #include "engine/resources/membarrier/membarrier.h"
 #include "engine/resources/prctl_flags/prctl_flags.h"
 #include "engine/resources/process_flags/process_flags.h"
+#include "engine/resources/file_lock/file_lock.h"
+#include "engine/resources/inotify/inotify.h"
+#include "engine/resources/timerfd/timerfd.h"

@@ -1,11 +1,12 @@
 #include "engine/memory/shared_memory_table.h"
 
+#include <fcntl.h>
 #include <sys/sysmacros.h>
 
 namespace ncr {
 
-// Anonymous shared memory, memfds and hugetlb objects live on file systems of the kernel's own, each with its own device number; inode numbers
-// repeat only across them.
+// Anonymous shared memory, memfds and hugetlb objects live on file systems of the kernel's own,
+// each with its own device number; inode numbers repeat only across them.
 uint64_t SharedMemoryTable::id_of(const struct stat& object) {
   return (static_cast<uint64_t>(minor(object.st_dev)) << 44) | (object.st_ino & ((1ull << 44) - 1));
 }
@@ -23,6 +24,11 @@ Result<uint64_t> SharedMemoryTable::add(Fd object, const schema::SharedMemory& d
     entry->record = description;
     entry->record.set_id(id);
     entry->record.set_size(static_cast<uint64_t>(stat.st_size));
+    if (description.memfd()) {
+      entry->record.set_mode(stat.st_mode);
+      int seals = TRY(SYSCALL(::fcntl(entry->fd.get(), F_GET_SEALS), "F_GET_SEALS"));
+      entry->record.set_seals(static_cast<uint32_t>(seals));
+    }
   } else if (description.memfd() && !entry->record.memfd()) {
     entry->record.MergeFrom(description);
   }
@@ -37,8 +43,8 @@ schema::SharedMemory* SharedMemoryTable::find(uint64_t id) {
 Result<> SharedMemoryTable::store_pages(PageStore& store) {
   for (auto& [id, object] : objects_) {
     object->pages.set_shmem_id(id);
-    TRY_WHILE(store.add_shared_memory(object->fd, object->record.size(), &object->pages), "shared memory %llu",
-              static_cast<unsigned long long>(id));
+    TRY_WHILE(store.add_shared_memory(object->fd, object->record.size(), &object->pages),
+              "shared memory %llu", static_cast<unsigned long long>(id));
   }
   return {};
 }

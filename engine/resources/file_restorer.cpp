@@ -13,6 +13,8 @@
 #include <climits>
 #include <map>
 
+#include "engine/resources/file_lock/description_locks.h"
+
 namespace ncr {
 namespace {
 
@@ -98,7 +100,9 @@ struct FileRestorer::Impl {
     const FdRoom* room = fd_room_of(file.kind_case());
     if (room == nullptr || room->open == nullptr)
       return Error::unsupported("of a kind that this engine cannot restore");
-    return TRY_WHILE(room->open(files, file), "%s", room->name);
+    Fd fd = TRY_WHILE(room->open(files, file), "%s", room->name);
+    TRY(file_lock::take_description_locks(fd, file));
+    return fd;
   }
 
   Result<> open(FileRestorer& files, const schema::OpenFile& file) {

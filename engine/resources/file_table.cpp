@@ -262,6 +262,8 @@ Result<uint32_t> FileTable::Impl::intern_number(FileTable& table, const Task& ta
 }
 
 FileTable::FileTable() : impl_(std::make_unique<Impl>()) {}
+FileTable::FileTable(FileTable&&) noexcept = default;
+FileTable& FileTable::operator=(FileTable&&) noexcept = default;
 FileTable::~FileTable() = default;
 
 void FileTable::store_content_in(SharedMemoryTable& shared_memory) {

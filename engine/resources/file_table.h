@@ -15,6 +15,8 @@ class SharedMemoryTable;   // engine/memory/shared_memory_table.h
 class FileTable {
  public:
   FileTable();
+  FileTable(FileTable&&) noexcept;
+  FileTable& operator=(FileTable&&) noexcept;
   ~FileTable();
 
   // Where rooms put content that has no path: memfds, unlinked files. Without it they are refused.

@@ -42,7 +42,7 @@ Result<bool> starts_with_packet(const Fd& read) {
   char byte = 0;
   TRY(sys::read_exact(read, &byte, 1));
   size_t after = TRY(readable_bytes(read));
-  return before - after != 1 || before == 1;
+  return before - after != 1;
 }
 
 Result<> take_chunks(const Fd& read, size_t total, schema::PipeContent* content) {

@@ -1,0 +1,167 @@
+// An inotify instance is a set of watches, each a number (wd), an inode and a mask, and a queue of
+// events. fdinfo shows watches with a file handle: open_by_handle_at() through any mount of that
+// file system finds the inode, and its link the path. The numbers are kept (INOTIFY_IOC_SETNEXTWD,
+// Linux 4.16). Events that wait unread cannot be read without taking them out, nor put back: they
+// are lost, and the restore warns of it. A dump does not refuse for that: a busy directory would
+// then never be dumped, and the programs that watch one look again at the next event. dump runs in
+// the engine, open and connect in the child.
+#include "engine/resources/inotify/inotify.h"
+
+#include <fcntl.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/resources/fdinfo.h"
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/in_flight.h"
+#include "engine/resources/status_flags.h"
+
+namespace ncr::inotify {
+namespace {
+
+bool recognises(const FdProbe& probe) { return probe.link == "anon_inode:inotify"; }
+
+// Mount points of the file system with this device, from mountinfo: whole file systems before bind
+// mounts of a part.
+std::vector<std::string> mount_points(const std::string& mountinfo, uint64_t device) {
+  std::vector<std::string> whole;
+  std::vector<std::string> parts;
+  size_t at = 0;
+  while (at < mountinfo.size()) {
+    size_t end = std::min(mountinfo.find('\n', at), mountinfo.size());
+    std::string line = mountinfo.substr(at, end - at);
+    at = end + 1;
+    unsigned major = 0;
+    unsigned minor = 0;
+    char root[4096];
+    char point[4096];
+    if (std::sscanf(line.c_str(), "%*d %*d %u:%u %4095s %4095s", &major, &minor, root, point) != 4)
+      continue;
+    if (((uint64_t{major} << 20) | minor) != device) continue;
+    (std::strcmp(root, "/") == 0 ? whole : parts).emplace_back(point);
+  }
+  whole.insert(whole.end(), parts.begin(), parts.end());
+  return whole;
+}
+
+Result<std::string> path_through(const std::string& mount_point, const InotifyWatch& watch) {
+  Fd mount = TRY(sys::open(mount_point.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  std::vector<char> buffer(sizeof(file_handle) + watch.handle.size());
+  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
+  handle->handle_bytes = static_cast<unsigned>(watch.handle.size());
+  handle->handle_type = watch.handle_type;
+  std::memcpy(handle->f_handle, watch.handle.data(), watch.handle.size());
+  Fd file(TRY(
+      SYSCALL(::open_by_handle_at(mount.get(), handle, O_PATH | O_CLOEXEC), "open_by_handle_at")));
+  std::string path = TRY(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", file.get()).c_str()));
+  struct stat now {};
+  TRY(SYSCALL(::lstat(path.c_str(), &now), "stat %s", path.c_str()));
+  if (now.st_ino != watch.inode) return Error::gone(strf("%s is another file", path.c_str()));
+  return path;
+}
+
+Result<std::string> path_of(const InotifyWatch& watch) {
+  if (watch.handle.empty()) return Error::unsupported("its file system gives no file handles");
+  std::string mountinfo = TRY(sys::read_file("/proc/self/mountinfo"));
+  Error last = Error::unsupported(strf("no mount of device %llu:%llu is in sight",
+                                       static_cast<unsigned long long>(watch.device >> 20),
+                                       static_cast<unsigned long long>(watch.device & 0xfffff)));
+  for (const std::string& point : mount_points(mountinfo, watch.device)) {
+    Result<std::string> path = path_through(point, watch);
+    if (path.ok()) return path;
+    last = path.take_error();
+  }
+  return last;
+}
+
+Result<> preflight(const FdProbe& probe, Blockers& blockers) {
+  std::vector<InotifyWatch> watches = TRY(parse_inotify(probe.fdinfo));
+  for (const InotifyWatch& watch : watches) {
+    Result<std::string> path = path_of(watch);
+    if (!path.ok())
+      blockers.add(*probe.task,
+                   strf("fd %d: inotify watch %d, inode %llu", raw(probe.number), watch.descriptor,
+                        static_cast<unsigned long long>(watch.inode)),
+                   "the path it watches cannot be found: " + path.error().text(),
+                   "remove the watch before the dump");
+  }
+  return {};
+}
+
+Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
+  schema::Inotify* inotify = record->mutable_inotify();
+  std::vector<InotifyWatch> watches = TRY(parse_inotify(probe.fdinfo));
+  std::sort(watches.begin(), watches.end(), [](const InotifyWatch& a, const InotifyWatch& b) {
+    return a.descriptor < b.descriptor;
+  });
+  for (const InotifyWatch& watch : watches) {
+    std::string path = TRY_WHILE(path_of(watch), "watch %d, inode %llu", watch.descriptor,
+                                 static_cast<unsigned long long>(watch.inode));
+    schema::InotifyWatch* entry = inotify->add_watches();
+    entry->set_descriptor(watch.descriptor);
+    entry->set_path(path);
+    entry->set_mask(watch.mask);
+  }
+  int unread = 0;
+  TRY(SYSCALL(::ioctl(probe.local.get(), FIONREAD, &unread), "FIONREAD"));
+  inotify->set_unread_bytes(static_cast<uint32_t>(unread));
+  return {};
+}
+
+Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
+  Fd fd(TRY(SYSCALL(::inotify_init1(IN_CLOEXEC), "inotify_init1")));
+  TRY(set_status_flags(fd, record.flags()));
+  return fd;
+}
+
+// The path was resolved to the end: if a symbolic link is there, the link itself is watched.
+uint32_t mask_of(const schema::InotifyWatch& watch) { return watch.mask() | IN_DONT_FOLLOW; }
+
+Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& fd) {
+  const schema::Inotify& inotify = record.inotify();
+  if (inotify.unread_bytes() != 0)
+    files.request().callbacks.log.warning(
+        "inotify: events that were not read before the dump (%u bytes) are lost",
+        inotify.unread_bytes());
+  bool now = !has_number(files.image(), record.id());
+  for (const schema::InotifyWatch& watch : inotify.watches()) {
+    struct stat there {};
+    TRY_WHILE(SYSCALL(::lstat(watch.path().c_str(), &there), "stat %s", watch.path().c_str()),
+              "watch %d", watch.descriptor());
+    if (!now) continue;
+    TRY(SYSCALL(::ioctl(fd.get(), _IOW('I', 0, int32_t), watch.descriptor()),
+                "INOTIFY_IOC_SETNEXTWD"));
+    TRY(SYSCALL(::inotify_add_watch(fd.get(), watch.path().c_str(), mask_of(watch)), "watch %s",
+                watch.path().c_str()));
+  }
+  return {};
+}
+
+Result<> late(const schema::OpenFile& record, FdNumber number, StepList& steps) {
+  for (const schema::InotifyWatch& watch : record.inotify().watches()) {
+    AddWatch step{};
+    step.fd = raw(number);
+    step.descriptor = watch.descriptor();
+    step.mask = mask_of(watch);
+    step.path_size = static_cast<uint32_t>(watch.path().size() + 1);
+    steps.add(wire::Stage::kLate, step, watch.path() + '\0');
+  }
+  return {};
+}
+
+}  // namespace
+
+extern const FdRoom kRoom = {.name = "inotify",
+                      .kind = schema::OpenFile::kInotify,
+                      .recognises = recognises,
+                      .preflight = preflight,
+                      .dump = dump,
+                      .open = open,
+                      .connect = connect,
+                      .late = late};
+
+}  // namespace ncr::inotify

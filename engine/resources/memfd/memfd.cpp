@@ -1,0 +1,69 @@
+// A memfd is a file of the kernel's own tmpfs: name, size, content, seals and mode belong to the
+// inode, position and flags to the description. Mappings and descriptors of one inode meet in the
+// table of shared memory objects (engine/memory/shared_memory_table.h), which holds what the inode
+// is. At restore the object exists before the first fork; each description is opened from it. dump
+// runs in the engine, open in the child.
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <unistd.h>
+
+#include "engine/memory/shared_memory_table.h"
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/file_table.h"
+#include "engine/resources/shared_memory/shared_memory.h"
+#include "engine/resources/status_flags.h"
+#include "engine/resources/unsupported.h"
+
+namespace ncr::memfd {
+namespace {
+
+constexpr std::string_view kPrefix = "/memfd:";
+constexpr std::string_view kDeleted = " (deleted)";
+
+bool recognises(const FdProbe& probe) {
+  return S_ISREG(probe.stat.st_mode) && probe.stat.st_nlink == 0 &&
+         probe.link.starts_with(kPrefix) && (probe.flags & O_PATH) == 0;
+}
+
+Result<> preflight(const FdProbe& probe, Blockers& blockers) {
+  if (TRY(file_system_of(probe.local)) == HUGETLBFS_MAGIC)
+    blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), probe.link.c_str()),
+                 "huge pages of hugetlbfs come next");
+  return {};
+}
+
+Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
+  if (files.shared_memory() == nullptr) return Error::unsupported("memfds are not dumped here");
+  schema::SharedMemory description;
+  std::string name = probe.link.substr(kPrefix.size());
+  if (name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
+  description.set_memfd(true);
+  description.set_name(name);
+  Fd readable = TRY(reopen(probe.local, O_RDONLY));
+  record->mutable_memfd()->set_shmem_id(
+      TRY(files.shared_memory()->add(std::move(readable), description)));
+  record->mutable_memfd()->set_position(probe.position);
+  return {};
+}
+
+Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
+  const schema::Memfd& memfd = record.memfd();
+  if (files.shared_memory() == nullptr) return Error::unsupported("memfds are not restored here");
+  Fd fd = TRY(files.shared_memory()->open(memfd.shmem_id(),
+                                          static_cast<unsigned>(open_flags(record.flags()))));
+  if (memfd.position() != 0)
+    TRY(SYSCALL(::lseek(fd.get(), static_cast<off_t>(memfd.position()), SEEK_SET), "lseek"));
+  TRY(set_status_flags(fd, record.flags()));
+  return fd;
+}
+
+}  // namespace
+
+extern const FdRoom kRoom = {.name = "memfd",
+                      .kind = schema::OpenFile::kMemfd,
+                      .recognises = recognises,
+                      .preflight = preflight,
+                      .dump = dump,
+                      .open = open};
+
+}  // namespace ncr::memfd

@@ -1,0 +1,53 @@
+#include "engine/resources/device/device.h"
+
+#include <sys/sysmacros.h>
+
+#include "tests/engine/resources/reopening.h"
+
+namespace ncr {
+namespace {
+
+TEST(Device, opens_the_same_node_with_the_same_flags) {
+  Fd fd = value_of(sys::open("/dev/null", O_WRONLY | O_APPEND));
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_EQ(::fcntl(trip.opened(id), F_GETFL), ::fcntl(fd.get(), F_GETFL));
+  struct stat now {};
+  ASSERT_EQ(::fstat(trip.opened(id), &now), 0);
+  EXPECT_EQ(now.st_rdev, makedev(1, 3));
+}
+
+TEST(Device, is_stateless_only_if_the_memory_driver_has_no_more_than_bytes_behind_it) {
+  for (unsigned minor : {3u, 5u, 7u, 8u, 9u})
+    EXPECT_TRUE(device::is_stateless(S_IFCHR, makedev(1, minor))) << minor;
+  EXPECT_FALSE(device::is_stateless(S_IFCHR, makedev(1, 1)));
+  EXPECT_FALSE(device::is_stateless(S_IFCHR, makedev(1, 11)));
+  EXPECT_FALSE(device::is_stateless(S_IFCHR, makedev(10, 200)));
+  EXPECT_FALSE(device::is_stateless(S_IFBLK, makedev(1, 3)));
+}
+
+TEST(Device, names_what_it_refuses) {
+  EXPECT_NE(device::refuse(S_IFCHR, makedev(10, 200)).name.find("tun"), std::string::npos);
+  EXPECT_NE(device::refuse(S_IFCHR, makedev(10, 229)).name.find("FUSE"), std::string::npos);
+  EXPECT_EQ(device::refuse(S_IFBLK, makedev(8, 1)).name, "block device 8:1");
+}
+
+TEST(Device, refuses_a_node_that_became_another_device) {
+  Fd fd = value_of(sys::open("/dev/null", O_RDONLY));
+  Reopening trip;
+  schema::OpenFile record = trip.record(trip.dump(fd.get()));
+  record.mutable_device()->set_minor(5);
+  trip.image().files[record.id()] = record;
+  RestorePlan plan;
+  plan.image = &trip.image();
+  RestoreRequest request;
+  FileRestorer files(plan, request);
+  Result<Fd> opened = fd_room_of(schema::OpenFile::kDevice)->open(files, record);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_NE(opened.error().text().find("mknod"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ncr

@@ -1,0 +1,107 @@
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "engine/resources/fdinfo.h"
+#include "tests/engine/resources/reopening.h"
+
+namespace ncr {
+namespace {
+
+void add(int epoll, int fd, uint32_t events, uint64_t data) {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = data;
+  ASSERT_EQ(::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event), 0);
+}
+
+std::vector<EpollTarget> targets_of(int epoll) {
+  return value_of(
+      parse_epoll(value_of(sys::read_file(strf("/proc/self/fdinfo/%d", epoll).c_str()))));
+}
+
+TEST(Epoll, keeps_each_target_under_its_number_with_events_and_data) {
+  Reopening trip;
+  Fd event(::eventfd(1, EFD_CLOEXEC));
+  uint32_t event_id = trip.dump(event.get());
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  add(epoll.get(), event.get(), EPOLLIN | EPOLLET, 0x1234567890abcdef);
+  uint32_t id = trip.dump(epoll.get());
+  ASSERT_EQ(trip.record(id).epoll().targets_size(), 1);
+  EXPECT_EQ(trip.record(id).epoll().targets(0).file_id(), event_id);
+  EXPECT_EQ(trip.record(id).depends_on(0), event_id);
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  std::vector<EpollTarget> targets = targets_of(trip.opened(id));
+  ASSERT_EQ(targets.size(), 1u);
+  EXPECT_EQ(targets[0].number, event.get());
+  EXPECT_EQ(targets[0].events, EPOLLIN | EPOLLET | EPOLLERR | EPOLLHUP);
+  epoll_event ready{};
+  ASSERT_EQ(::epoll_wait(trip.opened(id), &ready, 1, 0), 1);
+  EXPECT_EQ(ready.data.u64, 0x1234567890abcdefu);
+}
+
+TEST(Epoll, finds_a_target_whose_number_is_something_else_by_now) {
+  Reopening trip;
+  Fd event(::eventfd(0, EFD_CLOEXEC));
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  int number = ::fcntl(event.get(), F_DUPFD_CLOEXEC, 100);
+  add(epoll.get(), number, EPOLLIN, 1);
+  Fd other(::eventfd(0, EFD_CLOEXEC));
+  ASSERT_EQ(::dup3(other.get(), number, O_CLOEXEC), number);
+  uint32_t other_id = trip.dump(other.get());
+  uint32_t event_id = trip.dump(event.get());
+  uint32_t id = trip.dump(epoll.get());
+  EXPECT_NE(other_id, event_id);
+  EXPECT_EQ(trip.record(id).epoll().targets(0).file_id(), event_id);
+  EXPECT_EQ(trip.record(id).epoll().targets(0).number(), number);
+  ::close(number);
+}
+
+TEST(Epoll, keeps_two_files_registered_under_one_number) {
+  Reopening trip;
+  Fd first(::eventfd(0, EFD_CLOEXEC));
+  Fd second(::eventfd(0, EFD_CLOEXEC));
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  int number = ::fcntl(first.get(), F_DUPFD_CLOEXEC, 100);
+  add(epoll.get(), number, EPOLLIN, 1);
+  ASSERT_EQ(::dup3(second.get(), number, O_CLOEXEC), number);
+  add(epoll.get(), number, EPOLLIN, 2);
+  ::close(number);
+  uint32_t first_id = trip.dump(first.get());
+  uint32_t second_id = trip.dump(second.get());
+  uint32_t id = trip.dump(epoll.get());
+  const schema::Epoll& record = trip.record(id).epoll();
+  ASSERT_EQ(record.targets_size(), 2);
+  for (const schema::EpollTarget& target : record.targets())
+    EXPECT_EQ(target.file_id(), target.data() == 1 ? first_id : second_id);
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_EQ(targets_of(trip.opened(id)).size(), 2u);
+}
+
+TEST(Epoll, a_disarmed_oneshot_target_does_not_fire_again) {
+  Reopening trip;
+  Fd event(::eventfd(1, EFD_CLOEXEC));
+  uint32_t event_id = trip.dump(event.get());
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  add(epoll.get(), event.get(), EPOLLIN | EPOLLONESHOT, 1);
+  epoll_event ready{};
+  ASSERT_EQ(::epoll_wait(epoll.get(), &ready, 1, 0), 1);
+  uint32_t id = trip.dump(epoll.get());
+  ASSERT_TRUE(trip.restore().ok());
+  EXPECT_NE(event_id, id);
+  EXPECT_EQ(::epoll_wait(trip.opened(id), &ready, 1, 0), 0);
+}
+
+TEST(Epoll, refuses_a_target_that_only_a_stranger_holds) {
+  Reopening trip;
+  Fd event(::eventfd(0, EFD_CLOEXEC));
+  Fd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  add(epoll.get(), event.get(), EPOLLIN, 1);
+  Result<uint32_t> id = trip.table().add_local(Fd(::fcntl(epoll.get(), F_DUPFD_CLOEXEC, 0)));
+  ASSERT_FALSE(id.ok());
+  EXPECT_EQ(id.error().code(), ErrorCode::kUnsupported);
+}
+
+}  // namespace
+}  // namespace ncr

@@ -1,0 +1,96 @@
+#include "engine/resources/inotify/inotify.h"
+
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "engine/resources/fdinfo.h"
+#include "tests/engine/resources/reopening.h"
+
+namespace ncr {
+namespace {
+
+class InotifyTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(::mkdtemp(dir_), nullptr);
+    std::string other = std::string(dir_) + "/other";
+    ASSERT_EQ(::mkdir(other.c_str(), 0700), 0);
+  }
+  void TearDown() override {
+    ::rmdir((std::string(dir_) + "/other").c_str());
+    ::rmdir(dir_);
+  }
+  char dir_[32] = "/tmp/nativecr-watch-XXXXXX";
+};
+
+std::vector<InotifyWatch> watches_of(int fd) {
+  return value_of(
+      parse_inotify(value_of(sys::read_file(strf("/proc/self/fdinfo/%d", fd).c_str()))));
+}
+
+TEST_F(InotifyTest, keeps_numbers_paths_and_masks) {
+  Fd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  int gone = ::inotify_add_watch(fd.get(), "/", IN_CREATE);
+  int first = ::inotify_add_watch(fd.get(), dir_, IN_CREATE | IN_EXCL_UNLINK);
+  int second =
+      ::inotify_add_watch(fd.get(), (std::string(dir_) + "/other").c_str(), IN_DELETE_SELF);
+  ASSERT_EQ(::inotify_rm_watch(fd.get(), gone), 0);
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  std::vector<InotifyWatch> before = watches_of(fd.get());
+  std::vector<InotifyWatch> after = watches_of(trip.opened(id));
+  ASSERT_EQ(after.size(), 2u);
+  for (const InotifyWatch& watch : after) {
+    EXPECT_TRUE(watch.descriptor == first || watch.descriptor == second) << watch.descriptor;
+    for (const InotifyWatch& old : before)
+      if (old.descriptor == watch.descriptor) {
+        EXPECT_EQ(old.inode, watch.inode);
+        EXPECT_EQ(old.mask, watch.mask);
+      }
+  }
+}
+
+TEST_F(InotifyTest, counts_the_events_that_will_be_lost) {
+  Fd fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ASSERT_GT(::inotify_add_watch(fd.get(), dir_, IN_CREATE), 0);
+  std::string file = std::string(dir_) + "/new";
+  ASSERT_EQ(::mkdir(file.c_str(), 0700), 0);
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  EXPECT_GT(trip.record(id).inotify().unread_bytes(), 0u);
+  ::rmdir(file.c_str());
+}
+
+TEST_F(InotifyTest, names_a_path_that_is_gone_at_restore) {
+  Fd fd(::inotify_init1(IN_CLOEXEC));
+  std::string other = std::string(dir_) + "/other";
+  ASSERT_GT(::inotify_add_watch(fd.get(), other.c_str(), IN_CREATE), 0);
+  Reopening trip;
+  (void)trip.dump(fd.get());
+  ASSERT_EQ(::rmdir(other.c_str()), 0);
+  Result<> restored = trip.restore();
+  ASSERT_FALSE(restored.ok());
+  EXPECT_NE(restored.error().text().find(other), std::string::npos) << restored.error().text();
+}
+
+TEST_F(InotifyTest, watches_only_in_the_last_stage) {
+  schema::OpenFile record;
+  schema::InotifyWatch* watch = record.mutable_inotify()->add_watches();
+  watch->set_descriptor(9);
+  watch->set_path("/a/b");
+  watch->set_mask(IN_CREATE);
+  StepList steps;
+  ASSERT_TRUE(fd_room_of(schema::OpenFile::kInotify)->late(record, FdNumber{4}, steps).ok());
+  std::string late = steps.encode(wire::Stage::kLate, wire::Stage::kLate);
+  inotify::AddWatch step;
+  ASSERT_GE(late.size(), sizeof(wire::StepHeader) + sizeof step);
+  std::memcpy(&step, late.data() + sizeof(wire::StepHeader), sizeof step);
+  EXPECT_EQ(step.descriptor, 9);
+  EXPECT_STREQ(late.c_str() + sizeof(wire::StepHeader) + sizeof step, "/a/b");
+}
+
+}  // namespace
+}  // namespace ncr

@@ -1,0 +1,246 @@
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "tests/engine/resources/reopening.h"
+
+namespace ncr {
+namespace {
+
+class RegularFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(::mkdtemp(dir_), nullptr);
+    path_ = std::string(dir_) + "/file";
+    Fd file = value_of(sys::open(path_.c_str(), O_WRONLY | O_CREAT, 0640));
+    ASSERT_TRUE(sys::write_all(file, "0123456789", 10).ok());
+  }
+  void TearDown() override {
+    ::unlink(path_.c_str());
+    ::rmdir(dir_);
+  }
+  static uint64_t position(int fd) { return static_cast<uint64_t>(::lseek(fd, 0, SEEK_CUR)); }
+
+  char dir_[32] = "/tmp/nativecr-file-XXXXXX";
+  std::string path_;
+};
+
+TEST_F(RegularFileTest, keeps_position_and_flags) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDWR | O_APPEND | O_NOATIME));
+  ASSERT_EQ(::lseek(fd.get(), 4, SEEK_SET), 4);
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_EQ(position(trip.opened(id)), 4u);
+  EXPECT_EQ(::fcntl(trip.opened(id), F_GETFL), ::fcntl(fd.get(), F_GETFL));
+}
+
+TEST_F(RegularFileTest, keeps_the_flags_of_synchronous_writes) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_WRONLY | O_SYNC));
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  ASSERT_TRUE(trip.restore().ok());
+  EXPECT_EQ(::fcntl(trip.opened(id), F_GETFL) & O_SYNC, O_SYNC);
+}
+
+TEST_F(RegularFileTest, opens_a_log_that_has_grown) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_WRONLY | O_APPEND));
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  ASSERT_TRUE(sys::write_all(fd, "more", 4).ok());
+  EXPECT_TRUE(trip.restore().ok());
+  EXPECT_GE(trip.opened(id), 200);
+}
+
+TEST_F(RegularFileTest, refuses_a_file_that_is_shorter_than_it_was) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDONLY));
+  Reopening trip;
+  (void)trip.dump(fd.get());
+  ASSERT_EQ(::truncate(path_.c_str(), 3), 0);
+  Result<> restored = trip.restore();
+  ASSERT_FALSE(restored.ok());
+  EXPECT_NE(restored.error().text().find("3 bytes, 10 when"), std::string::npos)
+      << restored.error().text();
+}
+
+TEST_F(RegularFileTest, refuses_a_file_that_became_a_directory) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDONLY));
+  Reopening trip;
+  (void)trip.dump(fd.get());
+  ASSERT_EQ(::unlink(path_.c_str()), 0);
+  ASSERT_EQ(::mkdir(path_.c_str(), 0700), 0);
+  Result<> restored = trip.restore();
+  ASSERT_FALSE(restored.ok());
+  EXPECT_NE(restored.error().text().find("another type"), std::string::npos);
+  ::rmdir(path_.c_str());
+}
+
+TEST_F(RegularFileTest, keeps_directories_and_what_is_only_a_path) {
+  Fd directory = value_of(sys::open(dir_, O_RDONLY | O_DIRECTORY));
+  Fd only_path = value_of(sys::open(path_.c_str(), O_PATH));
+  Reopening trip;
+  uint32_t first = trip.dump(directory.get());
+  uint32_t second = trip.dump(only_path.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_EQ(::fcntl(trip.opened(first), F_GETFL) & O_DIRECTORY, O_DIRECTORY);
+  EXPECT_EQ(::fcntl(trip.opened(second), F_GETFL) & O_PATH, O_PATH);
+  EXPECT_EQ(::openat(trip.opened(first), "nothing here", O_RDONLY), -1);
+}
+
+TEST_F(RegularFileTest, a_path_to_a_symbolic_link_stays_one_to_the_link) {
+  std::string link = std::string(dir_) + "/link";
+  ASSERT_EQ(::symlink("file", link.c_str()), 0);
+  Fd fd = value_of(sys::open(link.c_str(), O_PATH | O_NOFOLLOW));
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  struct stat now {};
+  ASSERT_EQ(::fstat(trip.opened(id), &now), 0);
+  EXPECT_TRUE(S_ISLNK(now.st_mode));
+  ::unlink(link.c_str());
+}
+
+TEST_F(RegularFileTest, a_name_that_ends_as_the_kernel_marks_deleted_files_is_a_name) {
+  std::string odd = path_ + " (deleted)";
+  Fd fd = value_of(sys::open(odd.c_str(), O_RDWR | O_CREAT, 0600));
+  Reopening trip;
+  const schema::OpenFile& record = trip.record(trip.dump(fd.get()));
+  EXPECT_FALSE(record.regular_file().has_ghost());
+  EXPECT_EQ(record.regular_file().path(), odd);
+  ::unlink(odd.c_str());
+}
+
+TEST_F(RegularFileTest, refuses_a_file_whose_name_went_but_that_has_another) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDWR));
+  std::string other = path_ + "2";
+  ASSERT_EQ(::link(path_.c_str(), other.c_str()), 0);
+  ASSERT_EQ(::unlink(path_.c_str()), 0);
+  Reopening trip;
+  Result<uint32_t> id = trip.table().add_local(Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)));
+  ASSERT_FALSE(id.ok());
+  EXPECT_EQ(id.error().code(), ErrorCode::kUnsupported);
+  ::unlink(other.c_str());
+}
+
+TEST_F(RegularFileTest, two_descriptions_of_an_empty_unlinked_file_stay_one_file) {
+  Fd first = value_of(sys::open(path_.c_str(), O_RDWR | O_TRUNC));
+  Fd second = value_of(sys::open(path_.c_str(), O_RDONLY));
+  ASSERT_EQ(::fchmod(first.get(), 0604), 0);
+  ASSERT_EQ(::unlink(path_.c_str()), 0);
+  Reopening trip;
+  uint32_t a = trip.dump(first.get());
+  uint32_t b = trip.dump(second.get());
+  EXPECT_EQ(trip.record(a).group_id(), trip.record(b).group_id());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  struct stat one {};
+  struct stat two {};
+  ASSERT_EQ(::fstat(trip.opened(a), &one), 0);
+  ASSERT_EQ(::fstat(trip.opened(b), &two), 0);
+  EXPECT_EQ(one.st_ino, two.st_ino);
+  EXPECT_EQ(one.st_nlink, 0u);
+  EXPECT_EQ(one.st_mode & 07777, 0604u);
+  EXPECT_NE(::access(path_.c_str(), F_OK), 0);
+}
+
+TEST_F(RegularFileTest, an_unlinked_file_gets_its_bytes_its_holes_and_its_size) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDWR));
+  ASSERT_EQ(::ftruncate(fd.get(), 3 * 4096 + 100), 0);
+  ASSERT_EQ(::unlink(path_.c_str()), 0);
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  uint64_t content = trip.record(id).regular_file().ghost().content();
+  ASSERT_NE(content, 0u);
+  // As the page store would have it: one page of data at 8192, the rest holes, and the last page
+  // beyond the end.
+  char name[] = "/tmp/nativecr-pages-XXXXXX";
+  Fd pages(::mkostemp(name, O_CLOEXEC));
+  ::unlink(name);
+  std::string data = std::string(4096, 'a') + std::string(4096, 'b');
+  ASSERT_TRUE(sys::write_all(pages, data.data(), data.size()).ok());
+  trip.image().pages = std::move(pages);
+  schema::PageMap& map = trip.image().shmem_pages[content];
+  schema::PageRun* run = map.add_runs();
+  run->set_start(8192);
+  run->set_pages(2);
+  run->set_stored(0);
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  struct stat now {};
+  ASSERT_EQ(::fstat(trip.opened(id), &now), 0);
+  EXPECT_EQ(now.st_size, 3 * 4096 + 100);
+  EXPECT_EQ(now.st_nlink, 0u);
+  char byte = 0;
+  ASSERT_EQ(::pread(trip.opened(id), &byte, 1, 8192), 1);
+  EXPECT_EQ(byte, 'a');
+  ASSERT_EQ(::pread(trip.opened(id), &byte, 1, 3 * 4096 + 99), 1);
+  EXPECT_EQ(byte, 'b');
+  EXPECT_EQ(::lseek(trip.opened(id), 0, SEEK_DATA), 8192);
+}
+
+TEST_F(RegularFileTest, an_unlinked_file_leaves_alone_what_has_its_name_now) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDWR | O_TRUNC));
+  ASSERT_EQ(::unlink(path_.c_str()), 0);
+  Fd successor = value_of(sys::open(path_.c_str(), O_RDWR | O_CREAT, 0600));
+  ASSERT_TRUE(sys::write_all(successor, "new", 3).ok());
+  Reopening trip;
+  (void)trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_EQ(value_of(sys::read_file(path_.c_str())), "new");
+}
+
+TEST_F(RegularFileTest, an_unlinked_directory_comes_back_unlinked) {
+  std::string below = std::string(dir_) + "/below";
+  ASSERT_EQ(::mkdir(below.c_str(), 0700), 0);
+  Fd fd = value_of(sys::open(below.c_str(), O_RDONLY | O_DIRECTORY));
+  ASSERT_EQ(::rmdir(below.c_str()), 0);
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_NE(::access(below.c_str(), F_OK), 0);
+  EXPECT_EQ(::openat(trip.opened(id), "new", O_WRONLY | O_CREAT, 0600), -1);
+}
+
+TEST_F(RegularFileTest, a_lock_of_the_description_is_taken_again) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDWR));
+  ASSERT_EQ(::flock(fd.get(), LOCK_EX), 0);
+  Reopening trip;
+  uint32_t id = trip.dump(fd.get());
+  fd = Fd();
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  Fd rival = value_of(sys::open(path_.c_str(), O_RDWR));
+  EXPECT_NE(::flock(rival.get(), LOCK_SH | LOCK_NB), 0);
+  EXPECT_GE(trip.opened(id), 200);
+}
+
+TEST_F(RegularFileTest, a_program_that_was_replaced_is_refused) {
+  Fd program = value_of(sys::open("/proc/self/exe", O_RDONLY));
+  std::string bytes(8192, '\0');
+  ASSERT_TRUE(sys::pread_exact(program, bytes.data(), bytes.size(), 0).ok());
+  Fd copy = value_of(sys::open(path_.c_str(), O_RDWR | O_TRUNC));
+  ASSERT_TRUE(sys::write_all(copy, bytes.data(), bytes.size()).ok());
+  Reopening trip;
+  uint32_t id = value_of(
+      trip.table().add_mapped(value_of(sys::open(path_.c_str(), O_PATH)), path_, false, O_RDONLY));
+  EXPECT_FALSE(trip.record(id).regular_file().elf_head().empty());
+  ASSERT_EQ(::pwrite(copy.get(), "other", 5, 64), 5);
+  Result<> restored = trip.restore();
+  ASSERT_FALSE(restored.ok());
+  EXPECT_NE(restored.error().text().find("upgrade"), std::string::npos) << restored.error().text();
+}
+
+TEST_F(RegularFileTest, a_mapped_file_is_met_once_per_way_of_access) {
+  Reopening trip;
+  Fd fd = value_of(sys::open(path_.c_str(), O_PATH));
+  uint32_t one = value_of(trip.table().add_mapped(fd, path_, false, O_RDONLY));
+  EXPECT_EQ(value_of(trip.table().add_mapped(fd, path_, false, O_RDONLY)), one);
+  EXPECT_NE(value_of(trip.table().add_mapped(fd, path_, false, O_RDWR)), one);
+}
+
+}  // namespace
+}  // namespace ncr
