@@ -4,6 +4,7 @@ set(NCR_BLOB_FLAGS -ffreestanding -fpie -fvisibility=hidden -fno-exceptions -fno
     -fno-threadsafe-statics -fno-sanitize=all -fcf-protection=none -Os -g0 -mgeneral-regs-only -fno-jump-tables -U_FORTIFY_SOURCE)
 if(NCR_ARCH STREQUAL "aarch64")
   list(REMOVE_ITEM NCR_BLOB_FLAGS -fcf-protection=none)
+  list(APPEND NCR_BLOB_FLAGS -mno-outline-atomics)
 endif()
 
 function(ncr_blob name)
