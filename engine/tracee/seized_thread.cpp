@@ -227,6 +227,14 @@ Result<bool> SeizedThread::poll_stop() {
   return true;
 }
 
+Result<bool> SeizedThread::poll_exit() {
+  stopped_ = false;
+  Result<int> status = stop_now();
+  if (status.ok()) return false;
+  if (status.error().code() == ErrorCode::kGone) return true;
+  return status.take_error();
+}
+
 Result<std::vector<char>> SeizedThread::get_regset(unsigned type) const {
   std::vector<char> data(1024);
   for (;;) {

@@ -40,6 +40,7 @@ class [[nodiscard]] SeizedThread {
   // by who waits for it. kGone if it exited.
   Result<> keep_running();
   Result<> step();    // one instruction, and wait for it; every signal must be blocked
+  Result<bool> poll_exit();          // after SIGKILL: true once it is gone
   Result<> detach();  // the success path; says if it could not
 
  private:
