@@ -29,7 +29,7 @@ namespace ncr {
 namespace {
 
 constexpr uint64_t kMillisecond = 1'000'000;
-constexpr uint64_t kFirstPatience = 100 * kMillisecond;
+constexpr uint64_t kPatience = 100 * kMillisecond;
 constexpr uint64_t kDeathPatience = 10'000 * kMillisecond;
 
 uint64_t now_ns() {
@@ -87,11 +87,14 @@ struct FrozenTree::Impl {
   ~Impl() { (void)let_go(); }
 
   Result<> stop_everything();
-  Result<bool> attempt(uint64_t patience);
+  Result<> freeze();
+  Result<bool> stop_known();
+  Result<> give_way();
+  Result<> release_stopped();
   Result<> adopt(const std::vector<const proc::Stat*>& members);
   Result<Task> open_task(const proc::Stat& stat) const;
   Result<> seize_threads(Task& task, const std::vector<pid_t>& tids) const;
-  Result<> seize_new_threads(bool* found_any);
+  Result<> seize_new_threads();
   Result<bool> wait_stops(uint64_t patience);
   Result<size_t> poll_stops();
   Result<bool> refresh();
@@ -162,7 +165,7 @@ Result<> FrozenTree::Impl::seize_threads(Task& task, const std::vector<pid_t>& t
 }
 
 // Seizes the threads of tasks that are new, or that have more threads than we hold.
-Result<> FrozenTree::Impl::seize_new_threads(bool* found_any) {
+Result<> FrozenTree::Impl::seize_new_threads() {
   for (Task& task : tasks) {
     auto found = table.stats().find(task.pid);
     if (found == table.stats().end()) continue;
@@ -177,9 +180,7 @@ Result<> FrozenTree::Impl::seize_new_threads(bool* found_any) {
       if (!listing.ok()) continue;
       tids = listing.take();
     }
-    const size_t before = task.threads.size();
     TRY(seize_threads(task, tids));
-    if (task.threads.size() > before) *found_any = true;
   }
   return {};
 }
@@ -298,9 +299,34 @@ Result<> FrozenTree::Impl::describe_tasks() {
   return {};
 }
 
-// One try to stop everything. False if somebody cannot be stopped now; then all others still are,
-// and have to be let go.
-Result<bool> FrozenTree::Impl::attempt(uint64_t patience) {
+// One look at who is in the tree, and everything known of it stopped. False if somebody cannot be
+// stopped now.
+Result<bool> FrozenTree::Impl::stop_known() {
+  TRY(adopt(tree_below(table.stats(), request.pid)));
+  TRY(check_members());
+  if (tasks.empty()) return Error::gone(strf("process %d does not exist", request.pid));
+  TRY(seize_new_threads());
+  TRY(interrupt_new());
+  if (cgroup) TRY(cgroup->thaw());
+  return wait_stops(kPatience);
+}
+
+// Those that stopped run again, those that did not are waited for: a vfork parent stops as soon as
+// its child, which runs again, has let it go.
+Result<> FrozenTree::Impl::give_way() {
+  const auto found = index.find(stuck.first);
+  const std::string reason =
+      found == index.end() ? "" : describe_stuck(tasks[found->second], stuck.second);
+  request.callbacks.log.debug("freeze: %s; the others run until it can be stopped", reason.c_str());
+  TRY(release_stopped());
+  const uint64_t now = now_ns();
+  const bool stopped = TRY(wait_stops(deadline > now ? deadline - now : 0));
+  if (stopped) return {};
+  return Error::system(ETIMEDOUT, strf("could not stop the tree within %u ms: %s",
+                                       request.freeze_timeout_ms, reason.c_str()));
+}
+
+Result<> FrozenTree::Impl::stop_everything() {
   if (cgroup) {
     since = now_ns();
     TRY(cgroup->freeze(deadline));
@@ -308,68 +334,57 @@ Result<bool> FrozenTree::Impl::attempt(uint64_t patience) {
   BirthMark mark = TRY(read_birth_mark());
   TRY(table.scan());
   for (;;) {
-    TRY(adopt(tree_below(table.stats(), request.pid)));
-    TRY(check_members());
-    if (tasks.empty()) return Error::gone(strf("process %d does not exist", request.pid));
-    bool found_any = false;
-    TRY(seize_new_threads(&found_any));
-    TRY(interrupt_new());
-    if (cgroup) TRY(cgroup->thaw());
-    const bool stopped = TRY(wait_stops(patience));
-    if (!stopped) return false;
-    const bool complete = TRY(refresh());
+    const bool stopped = TRY(stop_known());
+    if (!stopped) TRY(give_way());
+    const bool complete = TRY(refresh()) && stopped;
     const BirthMark now = TRY(read_birth_mark());
-    if (complete && now == mark) return true;
-    if (now_ns() > deadline) {
-      stuck = {};
-      return false;
-    }
+    if (complete && now == mark) return {};
+    if (now_ns() > deadline)
+      return Error::system(
+          ETIMEDOUT, strf("could not stop the tree within %u ms: new processes and threads keep "
+                          "appearing; freeze_cgroup holds them still",
+                          request.freeze_timeout_ms));
     mark = now;
     TRY(table.scan());
     const std::vector<const proc::Stat*> members = tree_below(table.stats(), request.pid);
     const bool all_known =
         std::all_of(members.begin(), members.end(),
                     [this](const proc::Stat* stat) { return index.contains(stat->pid); });
-    if (complete && all_known && !has_unknown_parent(table.stats())) return true;
+    if (complete && all_known && !has_unknown_parent(table.stats())) return {};
   }
 }
 
-Result<> FrozenTree::Impl::stop_everything() {
+Result<> FrozenTree::Impl::freeze() {
   deadline = now_ns() + request.freeze_timeout_ms * kMillisecond;
   if (!request.freeze_cgroup.empty())
     cgroup.emplace(TRY(CgroupFreezer::open(request.freeze_cgroup)));
-  for (uint64_t patience = kFirstPatience;; patience *= 2) {
-    const bool done = TRY(attempt(patience));
-    if (done) return describe_tasks();
-    std::string reason = "new processes and threads keep appearing; freeze_cgroup holds them still";
-    if (auto found = index.find(stuck.first); found != index.end())
-      reason = describe_stuck(tasks[found->second], stuck.second);
-    (void)let_go();
-    if (now_ns() > deadline)
-      return Error::system(ETIMEDOUT, strf("could not stop the tree within %u ms: %s",
-                                           request.freeze_timeout_ms, reason.c_str()));
-    request.callbacks.log.debug("freeze: %s; trying again", reason.c_str());
-    timespec breath{0, 10'000'000};
-    ::nanosleep(&breath, nullptr);
-  }
+  TRY(stop_everything());
+  return describe_tasks();
+}
+
+Result<> FrozenTree::Impl::release_stopped() {
+  Result<> outcome;
+  for (Task& task : tasks)
+    std::erase_if(task.threads, [&](SeizedThread& thread) {
+      if (!thread.stopped()) return false;
+      Result<> detached = thread.detach();
+      if (!detached.ok() && detached.error().code() != ErrorCode::kGone && outcome.ok())
+        outcome = detached.take_error().while_doing(who(task));
+      return true;
+    });
+  return outcome;
 }
 
 // Those that stand go on first: a thread that does not stop may be waiting for one of them.
 Result<> FrozenTree::Impl::let_go() {
-  Result<> outcome = cgroup ? cgroup->put_back() : Result<>();
-  for (Task& task : tasks)
-    for (SeizedThread& thread : task.threads) {
-      if (!thread.stopped()) continue;
-      Result<> detached = thread.detach();
-      if (!detached.ok() && detached.error().code() != ErrorCode::kGone && outcome.ok())
-        outcome = detached.take_error().while_doing(who(task));
-    }
+  Result<> put_back = cgroup ? cgroup->put_back() : Result<>();
+  Result<> released = release_stopped();
   tasks.clear();
   index.clear();
   listed.clear();
   table = {};
   since = 0;
-  return outcome;
+  return put_back.ok() ? std::move(released) : std::move(put_back);
 }
 
 Result<> FrozenTree::Impl::kill_all() {
@@ -410,7 +425,7 @@ FrozenTree::~FrozenTree() = default;
 
 Result<FrozenTree> FrozenTree::freeze(const DumpRequest& request) {
   auto impl = std::make_unique<Impl>(request);
-  TRY_WHILE(impl->stop_everything(), "freeze the tree of task %d", request.pid);
+  TRY_WHILE(impl->freeze(), "freeze the tree of task %d", request.pid);
   return FrozenTree(std::move(impl));
 }
 

@@ -147,7 +147,9 @@ TEST_F(FrozenTreeTest, threads_that_are_born_and_exit_all_the_time_are_all_held)
     for (pid_t tid : threads_of(pid)) {
       Result<proc::Status> status =
           proc::parse_status(test::file_text(strf("/proc/%d/task/%d/status", pid, tid)));
-      if (status.ok()) EXPECT_EQ(status.value().tracer_pid, 0);
+      if (status.ok()) {
+        EXPECT_EQ(status.value().tracer_pid, 0);
+      }
     }
   }
 }
@@ -182,7 +184,9 @@ TEST_F(FrozenTreeTest, a_tree_that_forks_all_the_time_stands_still_whole) {
     for (pid_t member : descendants(pid)) {
       Result<proc::Status> status =
           proc::parse_status(test::file_text(strf("/proc/%d/status", member)));
-      if (status.ok()) EXPECT_EQ(status.value().tracer_pid, 0);
+      if (status.ok()) {
+        EXPECT_EQ(status.value().tracer_pid, 0);
+      }
     }
   }
 }
@@ -336,7 +340,7 @@ TEST_F(FrozenTreeTest, a_vfork_parent_is_tried_again_until_its_child_execs) {
   }
 }
 
-TEST_F(FrozenTreeTest, who_cannot_be_stopped_is_named_and_let_go) {
+TEST_F(FrozenTreeTest, who_cannot_be_stopped_is_named) {
   pid_t pid = spawn([] {
     if (::vfork() == 0)
       for (;;) ::usleep(1000);
