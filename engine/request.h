@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/base/log.h"
+#include "engine/base/phase_clock.h"
 #include "engine/base/result.h"
 
 namespace ncr {
@@ -39,12 +40,6 @@ struct DumpRequest {
   unsigned threads = 0;                        // page copying; 0: as many as CPUs, 4 at most
   std::string trace_file;                      // Chrome trace of the phases
   Callbacks callbacks;
-};
-
-struct Phase {
-  std::string name;
-  uint64_t start_ns = 0;       // since the request began
-  uint64_t duration_ns = 0;
 };
 
 struct DumpReport {

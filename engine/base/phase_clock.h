@@ -6,9 +6,14 @@
 #include <vector>
 
 #include "engine/base/result.h"
-#include "engine/request.h"
 
 namespace ncr {
+
+struct Phase {
+  std::string name;
+  uint64_t start_ns = 0;  // since the request began
+  uint64_t duration_ns = 0;
+};
 
 uint64_t monotonic_ns();
 

@@ -1,0 +1,251 @@
+// STORY 1: a running tree becomes an image. Runs in the engine's process, on the caller's thread (the tracer).
+#include <sys/utsname.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "engine/base/phase_clock.h"
+#include "engine/image/cpu.h"
+#include "engine/image/image_dir.h"
+#include "engine/memory/memory_dump.h"
+#include "engine/memory/page_store.h"
+#include "engine/request.h"
+#include "engine/resources/room.h"
+#include "engine/resources/file_table.h"
+#include "engine/tracee/parasite.h"
+#include "engine/tree/frozen_tree.h"
+
+namespace ncr {
+namespace {
+
+constexpr uint32_t kFormatVersion = 1;
+
+// What a dump gathers before it is written.
+struct Gathered {
+  FileTable files;
+  SharedMemoryTable shared_memory;
+  MemoryDump memory{files, shared_memory};
+  Blockers blockers;
+  std::vector<schema::Task> tasks;
+  std::vector<schema::PageMap> pages;
+};
+
+void describe(const Task& task, schema::Task* record) {
+  record->set_pid(task.pid);
+  record->set_ppid(task.ppid);
+  record->set_pgid(task.pgid);
+  record->set_sid(task.sid);
+  record->set_state(task.state);
+  record->set_stop_signal(task.stop_signal);
+  record->set_exit_status(task.exit_status);
+  record->set_comm(task.comm);
+  for (const SeizedThread& thread : task.threads) record->add_threads()->set_tid(thread.tid());
+}
+
+Result<> look_at_threads(const Task& task, const TaskRoom& room, schema::Task* record) {
+  if (room.look_thread == nullptr) return {};
+  for (size_t i = 0; i < task.threads.size(); i++)
+    TRY_WHILE(room.look_thread(task, task.threads[i], record->mutable_threads(static_cast<int>(i))), "%s", room.name);
+  return {};
+}
+
+// Everything that /proc, ptrace and duplicated descriptors tell. The target is only looked at.
+Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record) {
+  describe(task, record);
+  if (!task.alive()) return {};
+  for (const TaskRoom* room : task_rooms()) {
+    if (room->preflight != nullptr) TRY_WHILE(room->preflight(task, gathered.blockers), "%s", room->name);
+    if (room->look != nullptr) TRY_WHILE(room->look(task, record), "%s", room->name);
+    TRY(look_at_threads(task, *room, record));
+  }
+  TRY(FileTable::preflight(task, gathered.blockers));
+  TRY(gathered.memory.look(task, record, gathered.blockers));
+  return {};
+}
+
+// What only the task itself can tell: the parasite asks, in the leader and then in every other thread.
+Result<> ask(Task& task, schema::Task* record) {
+  Batch leader;
+  for (const TaskRoom* room : task_rooms()) {
+    if (room->ask != nullptr) room->ask(task, *record, leader);
+    if (room->ask_thread != nullptr) room->ask_thread(task, record->threads(0), leader);
+  }
+  Parasite parasite = TRY(Parasite::infect(task.leader(), task.pidfd));
+  TRY(parasite.run(leader));
+  for (const TaskRoom* room : task_rooms()) {
+    if (room->read != nullptr) TRY_WHILE(room->read(task, leader, record), "%s", room->name);
+    if (room->read_thread != nullptr)
+      TRY_WHILE(room->read_thread(task, leader, record->mutable_threads(0)), "%s", room->name);
+  }
+  for (size_t i = 1; i < task.threads.size(); i++) {
+    Batch batch;
+    schema::Thread* thread = record->mutable_threads(static_cast<int>(i));
+    for (const TaskRoom* room : task_rooms())
+      if (room->ask_thread != nullptr) room->ask_thread(task, *thread, batch);
+    TRY_WHILE(parasite.run_in_thread(task.threads[i], batch), "thread %d", thread->tid());
+    for (const TaskRoom* room : task_rooms())
+      if (room->read_thread != nullptr)
+        TRY_WHILE(room->read_thread(task, batch, thread), "thread %d: %s", thread->tid(), room->name);
+  }
+  return parasite.cure();
+}
+
+Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpRequest& request) {
+  schema::Inventory inventory;
+  inventory.set_format_version(kFormatVersion);
+  utsname machine{};
+  TRY(SYSCALL(::uname(&machine), "uname"));
+  inventory.set_arch(machine.machine);
+  inventory.set_kernel_release(machine.release);
+  inventory.set_producer("nativecr " NCR_VERSION);
+  char uuid[16];
+  TRY(SYSCALL(::getrandom(uuid, sizeof uuid, 0), "getrandom"));
+  inventory.set_uuid(uuid, sizeof uuid);
+  timespec now{};
+  TRY(SYSCALL(::clock_gettime(CLOCK_REALTIME, &now), "clock_gettime"));
+  inventory.set_created_unix_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
+  inventory.set_page_size(static_cast<uint32_t>(kPageSize));
+  inventory.set_root_pid(gathered.tasks.front().pid());
+  inventory.set_tasks(static_cast<uint32_t>(gathered.tasks.size()));
+  inventory.set_shell_job(request.shell_job == ShellJob::kInheritTerminal);
+  *inventory.mutable_cpu() = TRY(describe_this_cpu());
+  note_cpu_use(gathered.tasks, inventory.mutable_cpu());
+  return inventory;
+}
+
+template <class T>
+std::vector<const google::protobuf::MessageLite*> pointers(const std::vector<T>& records) {
+  std::vector<const google::protobuf::MessageLite*> list;
+  for (const T& record : records) list.push_back(&record);
+  return list;
+}
+
+// Everything but the pages and the inventory.
+Result<> write_records(ImageDir& images, const Gathered& gathered, const schema::ChunkTable& chunks) {
+  TRY(images.write_records("tasks.img", pointers(gathered.tasks)));
+  std::vector<const google::protobuf::MessageLite*> files;
+  for (const schema::OpenFile* file : gathered.files.records()) files.push_back(file);
+  TRY(images.write_records("files.img", files));
+  TRY(images.write_records("shared-memory.img", gathered.shared_memory.records()));
+  std::vector<const google::protobuf::MessageLite*> maps = {&chunks};
+  for (const schema::PageMap& map : gathered.pages) maps.push_back(&map);
+  for (const google::protobuf::MessageLite* map : gathered.shared_memory.page_maps()) maps.push_back(map);
+  return images.write_records("pagemap.img", maps);
+}
+
+Result<> stop_if_cancelled(const DumpRequest& request) {
+  if (request.callbacks.cancelled && request.callbacks.cancelled())
+    return Error(ErrorCode::kCancelled, "cancelled; the tree runs on as it was");
+  return {};
+}
+
+void report_progress(const DumpRequest& request, const char* phase, uint64_t done, uint64_t total) {
+  if (request.callbacks.progress) request.callbacks.progress({phase, done, total});
+}
+
+Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered) {
+  gathered.tasks.resize(tree.tasks().size());
+  for (size_t i = 0; i < gathered.tasks.size(); i++) {
+    const Task& task = tree.tasks()[i];
+    TRY_WHILE(look_at(task, gathered, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
+  }
+  if (!gathered.blockers.empty()) return gathered.blockers.as_error();
+  for (size_t i = 0; i < gathered.tasks.size(); i++) {
+    const Task& task = tree.tasks()[i];
+    if (task.alive())
+      TRY_WHILE(gathered.files.add_task(task, {}, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
+  }
+  return {};
+}
+
+Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& request) {
+  for (size_t i = 0; i < gathered.tasks.size(); i++) {
+    Task& task = tree.tasks()[i];
+    TRY(stop_if_cancelled(request));
+    if (task.alive()) TRY_WHILE(ask(task, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
+    report_progress(request, "tasks", i + 1, gathered.tasks.size());
+  }
+  return {};
+}
+
+Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {
+  gathered.pages.resize(gathered.tasks.size());
+  for (size_t i = 0; i < gathered.tasks.size(); i++) {
+    const schema::Task& task = gathered.tasks[i];
+    gathered.pages[i].set_pid(task.pid());
+    if (task.state() == schema::TASK_ZOMBIE) continue;
+    TRY_WHILE(store.add_task(task.pid(), task.memory(), &gathered.pages[i]), "memory of task %d (%s)", task.pid(),
+              task.comm().c_str());
+  }
+  TRY(gathered.shared_memory.store_pages(store));
+  return store.finish();
+}
+
+}  // namespace
+
+// Everything between freeze() and finish() is frozen time, the number users feel. Until commit() every early return leaves the tree
+// running as if we had never come.
+Result<DumpReport> dump(const DumpRequest& request) {
+  PhaseClock clock;
+  clock.begin("open image");
+  ImageDir images = TRY(ImageDir::create(request.images_dir));
+  PageStore store = TRY(PageStore::create(images, request.threads));
+  Gathered gathered;
+
+  clock.begin("freeze");
+  report_progress(request, "freeze", 0, 0);
+  FrozenTree tree = TRY(FrozenTree::freeze(request));
+  clock.begin("look");
+  TRY(look_at_tree(tree, gathered));
+  // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with all its companions.
+  clock.begin("ask");
+  TRY(ask_tree(tree, gathered, request));
+  // From here on no task runs our code.
+  clock.begin("memory");
+  schema::ChunkTable chunks = TRY(store_pages(store, gathered));
+  TRY(stop_if_cancelled(request));
+
+  DumpReport report;
+  if (request.final_state == FinalState::kRun) {
+    // A tree that runs on need not wait for the disk: if the image fails now, only the image is lost.
+    clock.begin("thaw");
+    report.frozen_ns = TRY(tree.finish(FinalState::kRun));
+  }
+  clock.begin("write");
+  report_progress(request, "write", 0, 0);
+  TRY(write_records(images, gathered, chunks));
+  schema::Inventory inventory = TRY(describe_image(gathered, request));
+  clock.begin("commit");
+  TRY(images.commit(std::move(inventory)));
+  // ---- Point of no return: the image is durable, the tree may now be killed. ----
+  if (request.final_state != FinalState::kRun) {
+    clock.begin("finish");
+    report.frozen_ns = TRY(tree.finish(request.final_state));
+  }
+  clock.end();
+
+  report.tasks = static_cast<uint32_t>(gathered.tasks.size());
+  for (const schema::Task& task : gathered.tasks) report.threads += static_cast<uint32_t>(task.threads_size());
+  report.image_bytes = images.bytes_written();
+  PageStoreStats stats = store.stats();
+  report.pages_scanned = stats.pages_scanned;
+  report.pages_written = stats.pages_written;
+  report.pages_zero = stats.pages_zero;
+  report.pages_shared = stats.pages_shared;
+  report.total_ns = clock.total_ns();
+  report.phases = clock.phases();
+  if (!request.trace_file.empty()) TRY(clock.write_trace(request.trace_file, "nativecr dump"));
+  return report;
+}
+
+Result<std::vector<Blocker>> find_blockers(const DumpRequest& request) {
+  FrozenTree tree = TRY(FrozenTree::freeze(request));
+  Gathered gathered;
+  Result<> looked = look_at_tree(tree, gathered);
+  if (!looked.ok() && gathered.blockers.empty()) return looked.take_error();
+  TRY(tree.finish(FinalState::kRun));
+  return gathered.blockers.list();
+}
+
+}  // namespace ncr

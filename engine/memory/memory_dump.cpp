@@ -1,0 +1,95 @@
+// The address space of a frozen task, seen from outside: /proc/PID/smaps for the VMAs and their flags, /proc/PID/map_files for the objects behind them (needs
+// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN). Runs in the engine; nothing in the target is touched. Which pages exist is page_store's matter.
+#include "engine/memory/memory_dump.h"
+
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/mman.h>
+
+namespace ncr {
+namespace {
+
+std::string map_files_name(const VmaLine& line) {
+  return strf("map_files/%llx-%llx", static_cast<unsigned long long>(line.vma.start()),
+              static_cast<unsigned long long>(line.vma.end()));
+}
+
+// Says why a VMA cannot be restored, or nothing.
+const char* refusal(const VmaLine& line) {
+  auto has = [&](const char* flag) { return line.flags.find(flag) != std::string::npos; };
+  if (line.unsupported_io) return "it is device memory (VM_IO or VM_PFNMAP), which only its driver can rebuild";
+  if (has(" ht") || line.flags.starts_with("ht")) return "huge pages of hugetlbfs come next";
+  if (has(" um") || has(" uw") || has(" ui")) return "it is registered with a userfaultfd, which comes next";
+  if (has(" ss")) return "shadow stacks are not restored yet";
+  if (line.path.starts_with("/SYSV")) return "System V shared memory comes next";
+  if (line.path.starts_with("anon_inode:")) return "the ring or counter behind this mapping comes next";
+  if (line.path.starts_with("[uprobes]")) return "a uprobe is set in the program; remove the probe first";
+  return nullptr;
+}
+
+}  // namespace
+
+Result<> MemoryDump::look(const Task& task, schema::Task* record, Blockers& blockers) {
+  std::string smaps = TRY(sys::read_file_at(task.proc, "smaps"));
+  std::vector<VmaLine> lines = TRY_WHILE(parse_smaps(smaps), "/proc/%d/smaps", task.pid);
+  schema::Memory* memory = record->mutable_memory();
+  for (const VmaLine& line : lines) {
+    if (const char* why = refusal(line)) {
+      blockers.add(task, strf("mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str()), why);
+      continue;
+    }
+    schema::Vma* vma = memory->add_vmas();
+    *vma = line.vma;
+    TRY_WHILE(add_backing(task, line, vma), "mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str());
+  }
+  Fd exe = TRY(sys::open_at(task.proc, "exe", O_PATH));
+  std::string path = TRY(sys::read_link_at(task.proc, "exe"));
+  constexpr std::string_view kDeleted = " (deleted)";
+  bool deleted = path.ends_with(kDeleted);
+  if (deleted) path.resize(path.size() - kDeleted.size());
+  memory->set_exe_file_id(TRY(files_.add_mapped(exe, path, deleted, O_RDONLY)));
+  return {};
+}
+
+Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::Vma* vma) {
+  switch (line.vma.kind()) {
+    case schema::VMA_FILE_PRIVATE:
+    case schema::VMA_FILE_SHARED:
+      vma->set_file_id(TRY(mapped_file(task, line)));
+      return {};
+    case schema::VMA_SHMEM:
+      vma->set_shmem_id(TRY(shared_object(task, line)));
+      return {};
+    default:
+      return {};
+  }
+}
+
+Result<uint32_t> MemoryDump::mapped_file(const Task& task, const VmaLine& line) {
+  // A shared mapping that may ever be made writable needs a writable file behind it ("mw": VM_MAYWRITE).
+  bool writable = line.vma.kind() == schema::VMA_FILE_SHARED && line.flags.find("mw") != std::string::npos;
+  uint32_t mode = writable ? O_RDWR : O_RDONLY;
+  auto [known, is_new] = known_files_.try_emplace({line.device, line.inode, mode}, 0);
+  if (is_new) {
+    Fd file = TRY(sys::open_at(task.proc, map_files_name(line).c_str(), O_PATH));
+    known->second = TRY(files_.add_mapped(file, line.path, line.deleted, mode));
+  }
+  return known->second;
+}
+
+Result<uint64_t> MemoryDump::shared_object(const Task& task, const VmaLine& line) {
+  auto [known, is_new] = known_objects_.try_emplace({line.device, line.inode}, 0);
+  if (is_new) {
+    Fd object = TRY(sys::open_at(task.proc, map_files_name(line).c_str(), O_RDONLY));
+    schema::SharedMemory description;
+    constexpr std::string_view kMemfd = "/memfd:";
+    if (line.path.starts_with(kMemfd)) {
+      description.set_memfd(true);
+      description.set_name(line.path.substr(kMemfd.size()));
+    }
+    known->second = TRY(shared_.add(std::move(object), description));
+  }
+  return known->second;
+}
+
+}  // namespace ncr
