@@ -1,0 +1,177 @@
+// The C face of the engine: options in, status, JSON report and error out. Runs on the caller's thread.
+#include <cstdlib>
+#include <cstring>
+
+#include "engine/image/cpu.h"
+#include "engine/image/image_reader.h"
+#include "engine/report/json.h"
+#include "engine/report/kernel_features.h"
+#include "engine/request.h"
+#include "nativecr/nativecr.h"
+
+struct ncr_error {
+  ncr_status status;
+  int os_error;
+  std::string text;
+};
+
+namespace ncr {
+namespace {
+
+ncr_status status_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kUsage: return NCR_USAGE;
+    case ErrorCode::kUnsupported: return NCR_UNSUPPORTED;
+    case ErrorCode::kMalformed: return NCR_MALFORMED;
+    case ErrorCode::kGone: return NCR_GONE;
+    case ErrorCode::kCancelled: return NCR_CANCELLED;
+    case ErrorCode::kSystem: break;
+  }
+  return NCR_SYSTEM;
+}
+
+ncr_status fail(const Error& error, ncr_error** out) {
+  ncr_status status = status_of(error.code());
+  if (out != nullptr) *out = new ncr_error{status, error.os_error(), error.text()};
+  return status;
+}
+
+void put_report(const std::string& json, char** out) {
+  if (out != nullptr) *out = ::strdup(json.c_str());
+}
+
+std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
+
+// An options structure of an older caller is shorter than ours: what it does not have keeps its default.
+template <class Options>
+Result<Options> widened(const Options* given, const Options& defaults) {
+  if (given == nullptr) return Error::usage("no options were given");
+  if (given->size < sizeof(size_t) || given->size > sizeof(Options))
+    return Error::usage("options->size is not set; start from the NCR_..._INIT macro of the header you build with");
+  Options options = defaults;
+  std::memcpy(&options, given, given->size);
+  return options;
+}
+
+Callbacks wrap(const ncr_callbacks* given) {
+  Callbacks callbacks;
+  if (given == nullptr) return callbacks;
+  ncr_callbacks copy = *given;
+  if (copy.progress != nullptr)
+    callbacks.progress = [copy](const Progress& p) { copy.progress(copy.user, p.phase, p.done, p.total); };
+  if (copy.cancelled != nullptr) callbacks.cancelled = [copy] { return copy.cancelled(copy.user) != 0; };
+  if (copy.log != nullptr)
+    callbacks.log = Log(static_cast<LogLevel>(copy.log_level), [copy](LogLevel level, const std::string& line) {
+      copy.log(copy.user, static_cast<ncr_log_level>(level), line.c_str());
+    });
+  return callbacks;
+}
+
+Result<DumpRequest> dump_request(const ncr_dump_options* given) {
+  ncr_dump_options options = TRY(widened(given, ncr_dump_options NCR_DUMP_OPTIONS_INIT));
+  if (options.pid <= 0) return Error::usage(strf("pid %d is not a process; name the root of the tree", options.pid));
+  if (options.images_dir == nullptr) return Error::usage("no images directory was named");
+  DumpRequest request;
+  request.pid = options.pid;
+  request.images_dir = options.images_dir;
+  request.final_state = options.final_state == NCR_LEAVE_RUNNING   ? FinalState::kRun
+                        : options.final_state == NCR_LEAVE_STOPPED ? FinalState::kStop
+                                                                   : FinalState::kKill;
+  request.shell_job = options.shell_job != 0 ? ShellJob::kInheritTerminal : ShellJob::kRefuse;
+  request.freeze_cgroup = text_or_empty(options.freeze_cgroup);
+  request.freeze_timeout_ms = options.freeze_timeout_ms;
+  request.threads = options.threads;
+  request.trace_file = text_or_empty(options.trace_file);
+  request.callbacks = wrap(options.callbacks);
+  return request;
+}
+
+Result<RestoreRequest> restore_request(const ncr_restore_options* given) {
+  ncr_restore_options options = TRY(widened(given, ncr_restore_options NCR_RESTORE_OPTIONS_INIT));
+  if (options.images_dir == nullptr) return Error::usage("no images directory was named");
+  RestoreRequest request;
+  request.images_dir = options.images_dir;
+  request.after = options.leave_stopped != 0 ? AfterRestore::kStop : AfterRestore::kRun;
+  request.shell_job = options.shell_job != 0 ? ShellJob::kInheritTerminal : ShellJob::kRefuse;
+  request.root_is_sibling = options.sibling != 0;
+  request.threads = options.threads;
+  request.trace_file = text_or_empty(options.trace_file);
+  request.callbacks = wrap(options.callbacks);
+  return request;
+}
+
+Result<Image> open_and_check(const char* images_dir) {
+  if (images_dir == nullptr) return Error::usage("no images directory was named");
+  Image image = TRY(Image::open(images_dir, PageCheck::kVerify));
+  schema::Cpu here = TRY(describe_this_cpu());
+  TRY(check_cpu(image.inventory, here));
+  return image;
+}
+
+}  // namespace
+}  // namespace ncr
+
+extern "C" {
+
+ncr_status ncr_error_status(const ncr_error* error) { return error->status; }
+const char* ncr_error_text(const ncr_error* error) { return error->text.c_str(); }
+int ncr_error_errno(const ncr_error* error) { return error->os_error; }
+void ncr_error_free(ncr_error* error) { delete error; }
+void ncr_string_free(char* string) { std::free(string); }
+const char* ncr_version(void) { return NCR_VERSION; }
+
+ncr_status ncr_dump(const ncr_dump_options* options, char** report, ncr_error** error) {
+  ncr::Result<ncr::DumpRequest> request = ncr::dump_request(options);
+  if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<ncr::DumpReport> done = ncr::dump(request.value());
+  if (!done.ok()) return ncr::fail(done.error(), error);
+  ncr::put_report(ncr::to_json(done.value()), report);
+  return NCR_OK;
+}
+
+ncr_status ncr_restore(const ncr_restore_options* options, pid_t* root_pid, char** report, ncr_error** error) {
+  ncr::Result<ncr::RestoreRequest> request = ncr::restore_request(options);
+  if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<ncr::RestoreReport> done = ncr::restore(request.value());
+  if (!done.ok()) return ncr::fail(done.error(), error);
+  if (root_pid != nullptr) *root_pid = done.value().root_pid;
+  ncr::put_report(ncr::to_json(done.value()), report);
+  return NCR_OK;
+}
+
+ncr_status ncr_check(pid_t pid, char** report, ncr_error** error) {
+  std::vector<ncr::KernelFeature> features = ncr::probe_kernel();
+  std::vector<ncr::Blocker> blockers;
+  if (pid != 0) {
+    ncr::DumpRequest request;
+    request.pid = pid;
+    request.shell_job = ncr::ShellJob::kInheritTerminal;
+    ncr::Result<std::vector<ncr::Blocker>> found = ncr::find_blockers(request);
+    if (!found.ok()) return ncr::fail(found.error(), error);
+    blockers = found.take();
+  }
+  ncr::put_report(ncr::check_json(features, blockers), report);
+  for (const ncr::KernelFeature& feature : features)
+    if (!feature.present && feature.need == ncr::Need::kRequired)
+      return ncr::fail(ncr::Error::unsupported("this kernel lacks " + feature.name + ": " + feature.lost), error);
+  if (!blockers.empty())
+    return ncr::fail(ncr::Error::unsupported(ncr::strf("%zu objects block a dump", blockers.size())), error);
+  return NCR_OK;
+}
+
+ncr_status ncr_inspect(const char* images_dir, char** report, ncr_error** error) {
+  if (images_dir == nullptr) return ncr::fail(ncr::Error::usage("no images directory was named"), error);
+  ncr::Result<ncr::Image> image = ncr::Image::open(images_dir, ncr::PageCheck::kSkip);
+  if (!image.ok()) return ncr::fail(image.error(), error);
+  ncr::put_report(ncr::describe_image_json(image.value()), report);
+  return NCR_OK;
+}
+
+ncr_status ncr_verify(const char* images_dir, char** report, ncr_error** error) {
+  ncr::Result<ncr::Image> image = ncr::open_and_check(images_dir);
+  if (!image.ok()) return ncr::fail(image.error(), error);
+  ncr::put_report(ncr::verify_json(image.value()), report);
+  return NCR_OK;
+}
+
+}  // extern "C"

@@ -1,0 +1,24 @@
+# bash completion for nativecr
+_nativecr() {
+  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} command=${COMP_WORDS[1]}
+  case $previous in
+    -D | --images | --freeze-cgroup) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --pidfile | --trace) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    -t | --pid) COMPREPLY=($(compgen -W "$(cd /proc && echo [0-9]*)" -- "$current")); return ;;
+    --log-level) COMPREPLY=($(compgen -W 'error warning info debug' -- "$current")); return ;;
+  esac
+  if ((COMP_CWORD == 1)); then
+    COMPREPLY=($(compgen -W 'dump restore check inspect verify --help --version' -- "$current"))
+    return
+  fi
+  local common='--json --log-level --help' options=
+  case $command in
+    dump) options='--pid --images --leave-running --leave-stopped --shell-job --freeze-cgroup --freeze-timeout --threads --trace' ;;
+    restore) options='--images --detach --leave-stopped --shell-job --pidfile --threads --trace' ;;
+    check) options='--pid' ;;
+    inspect) options='--images --maps --files --pid' ;;
+    verify) options='--images' ;;
+  esac
+  COMPREPLY=($(compgen -W "$options $common" -- "$current"))
+}
+complete -F _nativecr nativecr

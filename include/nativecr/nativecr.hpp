@@ -1,0 +1,51 @@
+// libnativecr for C++: the C interface with owners. Header only, C++17.
+#pragma once
+
+#include <nativecr/nativecr.h>
+
+#include <memory>
+#include <string>
+
+namespace nativecr {
+
+// What a call answered: its status, its JSON report, and on failure the sentence that says why.
+class Outcome {
+ public:
+  Outcome(ncr_status status, char* report, ncr_error* error)
+      : status_(status), report_(report, &ncr_string_free), error_(error, &ncr_error_free) {}
+  ncr_status status() const { return status_; }
+  explicit operator bool() const { return status_ == NCR_OK; }
+  std::string report() const { return report_ ? report_.get() : ""; }
+  std::string error() const { return error_ ? ncr_error_text(error_.get()) : ""; }
+
+ private:
+  ncr_status status_;
+  std::unique_ptr<char, void (*)(char*)> report_;
+  std::unique_ptr<ncr_error, void (*)(ncr_error*)> error_;
+};
+
+template <class Function>
+Outcome call(Function&& function) {
+  char* report = nullptr;
+  ncr_error* error = nullptr;
+  ncr_status status = function(&report, &error);
+  return Outcome(status, report, error);
+}
+
+inline Outcome dump(const ncr_dump_options& options) {
+  return call([&](char** report, ncr_error** error) { return ncr_dump(&options, report, error); });
+}
+inline Outcome restore(const ncr_restore_options& options, pid_t* root_pid) {
+  return call([&](char** report, ncr_error** error) { return ncr_restore(&options, root_pid, report, error); });
+}
+inline Outcome check(pid_t pid = 0) {
+  return call([&](char** report, ncr_error** error) { return ncr_check(pid, report, error); });
+}
+inline Outcome inspect(const std::string& images_dir) {
+  return call([&](char** report, ncr_error** error) { return ncr_inspect(images_dir.c_str(), report, error); });
+}
+inline Outcome verify(const std::string& images_dir) {
+  return call([&](char** report, ncr_error** error) { return ncr_verify(images_dir.c_str(), report, error); });
+}
+
+}  // namespace nativecr
