@@ -1,0 +1,77 @@
+#include "bench/shapes.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace bench {
+
+Target::Target(const std::string& shape, long size) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  char name[] = "/dev/shm/nativecr-bench-XXXXXX";
+  if (mkdtemp(name) == nullptr) return;
+  dir_ = name;
+  std::string stall = dir_ + "/stall";
+  int file = open(stall.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (file < 0 || ftruncate(file, 4096) != 0) return;
+  longest_ = static_cast<unsigned long*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+  close(file);
+
+  int ready[2];
+  if (pipe2(ready, O_CLOEXEC) != 0) return;
+  pid_ = fork();
+  if (pid_ == 0) {
+    setsid();
+    int null = open("/dev/null", O_RDWR);
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDERR_FILENO);
+    dup2(ready[1], STDOUT_FILENO);
+    closefrom(3);
+    execl(NCR_BENCH_TARGET, NCR_BENCH_TARGET, shape.c_str(), std::to_string(size).c_str(), stall.c_str(), nullptr);
+    _exit(127);
+  }
+  close(ready[1]);
+  char byte;
+  while (read(ready[0], &byte, 1) > 0) {
+  }
+  close(ready[0]);
+  if (shape == "processes") usleep(100'000);  // the children close their copies before their parent does
+}
+
+Target::~Target() {
+  if (pid_ > 0) kill(-pid_, SIGKILL);
+  reap();
+  if (longest_ != nullptr) munmap(longest_, 4096);
+  std::error_code ignored;
+  std::filesystem::remove_all(dir_, ignored);
+}
+
+std::string Target::fresh_images_dir() {
+  std::string images = dir_ + "/images";
+  std::error_code ignored;
+  std::filesystem::remove_all(images, ignored);
+  return images;
+}
+
+double Target::take_longest_stall() {
+  double seconds = static_cast<double>(*longest_) / 1e9;
+  *longest_ = 0;
+  return seconds;
+}
+
+void Target::reap() {
+  int status;
+  for (int i = 0; i < 10'000; i++) {
+    pid_t pid = waitpid(-1, &status, WNOHANG);
+    if (pid < 0) return;
+    if (pid == 0) usleep(200);
+  }
+}
+
+}  // namespace bench
