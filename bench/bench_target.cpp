@@ -2,6 +2,7 @@
 // clock: the longest time it saw no progress stands in the shared file given as the third argument.
 //   bench_target SHAPE SIZE STALL_FILE      SHAPE: memory_mb processes threads vmas descriptors
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
