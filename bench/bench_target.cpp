@@ -1,5 +1,6 @@
-// What the benchmarks checkpoint: a program of a given shape that touches its memory, says "ready" by closing its standard output, and then watches the
-// clock: the longest time it saw no progress stands in the shared file given as the third argument.
+// What the benchmarks checkpoint: a program of a given shape that touches its memory, says "ready"
+// by closing its standard output, and then watches the clock: the longest time it saw no progress
+// stands in the shared file given as the third argument.
 //   bench_target SHAPE SIZE STALL_FILE      SHAPE: memory_mb processes threads vmas descriptors
 #include <fcntl.h>
 #include <signal.h>
@@ -47,7 +48,10 @@ void fill(char* area, size_t size) {
 void take_shape(const std::string& shape, size_t size) {
   if (shape == "memory_mb") fill(map(size * kMiB), size * kMiB);
   if (shape == "threads")
-    for (size_t i = 1; i < size; i++) std::thread([] { for (;;) pause(); }).detach();
+    for (size_t i = 1; i < size; i++)
+      std::thread([] {
+        for (;;) pause();
+      }).detach();
   if (shape == "vmas")
     for (size_t i = 0; i < size; i++) {
       char* page = map(2 * 4096);  // a page and a gap, so that neighbours do not merge
@@ -73,7 +77,8 @@ int main(int argc, char** argv) {
   if (argc != 4) return 2;
   take_shape(argv[1], std::strtoul(argv[2], nullptr, 10));
   int file = open(argv[3], O_RDWR | O_CLOEXEC);
-  auto* longest = static_cast<volatile uint64_t*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+  auto* longest = static_cast<volatile uint64_t*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
   if (longest == MAP_FAILED) return 1;
   close(file);
   close(STDOUT_FILENO);

@@ -1,5 +1,6 @@
-// Latency of dump and restore by shape, through the commands a user types, images on tmpfs. With NCR_PEER set to a working `criu`, the same trees with it in the same
-// run. Counters: frozen (as the engine says), stall (as the tree saw it), phases in ms.
+// Latency of dump and restore by shape, through the commands a user types, images on tmpfs. With
+// NCR_PEER set to a working `criu`, the same trees with it in the same run. Counters: frozen (as
+// the engine says), stall (as the tree saw it), phases in ms.
 #include <benchmark/benchmark.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -52,8 +53,8 @@ uint64_t directory_bytes(const std::string& path) {
 
 void add_phases(benchmark::State& state, const nlohmann::json& report, const char* prefix) {
   for (const auto& phase : report["phases"])
-    state.counters[prefix + phase["name"].get<std::string>() + "_ms"] +=
-        benchmark::Counter(phase["duration_ns"].get<double>() / 1e6, benchmark::Counter::kAvgIterations);
+    state.counters[prefix + phase["name"].get<std::string>() + "_ms"] += benchmark::Counter(
+        phase["duration_ns"].get<double>() / 1e6, benchmark::Counter::kAvgIterations);
 }
 
 void snapshot(benchmark::State& state, Engine engine, const char* shape, long size) {
@@ -66,17 +67,21 @@ void snapshot(benchmark::State& state, Engine engine, const char* shape, long si
     Finished finished = bench::run_command(engine.dump(target.pid(), images, true));
     if (failed(state, finished, "dump")) return;
     state.SetIterationTime(finished.seconds);
-    state.counters["stall_ms"] += benchmark::Counter(target.take_longest_stall() * 1e3, benchmark::Counter::kAvgIterations);
-    if (first) state.counters["image_mb"] = static_cast<double>(directory_bytes(images)) / 1048576.0;
+    state.counters["stall_ms"] +=
+        benchmark::Counter(target.take_longest_stall() * 1e3, benchmark::Counter::kAvgIterations);
+    if (first)
+      state.counters["image_mb"] = static_cast<double>(directory_bytes(images)) / 1048576.0;
     first = false;
     if (engine.is_peer()) continue;
     auto report = nlohmann::json::parse(finished.output);
-    state.counters["frozen_ms"] += benchmark::Counter(report["frozen_ns"].get<double>() / 1e6, benchmark::Counter::kAvgIterations);
+    state.counters["frozen_ms"] += benchmark::Counter(report["frozen_ns"].get<double>() / 1e6,
+                                                      benchmark::Counter::kAvgIterations);
     add_phases(state, report, "");
   }
 }
 
-// One killing dump and one restore per iteration; which of the two is timed is the benchmark's matter.
+// One killing dump and one restore per iteration; which of the two is timed is the benchmark's
+// matter.
 enum class Timed { kDump, kRestore };
 
 void cycle(benchmark::State& state, Engine engine, Timed timed, const char* shape, long size) {
@@ -91,14 +96,17 @@ void cycle(benchmark::State& state, Engine engine, Timed timed, const char* shap
     if (failed(state, restored, "restore")) return;
     state.SetIterationTime(timed == Timed::kDump ? dumped.seconds : restored.seconds);
     if (!engine.is_peer())
-      add_phases(state, nlohmann::json::parse(timed == Timed::kDump ? dumped.output : restored.output), "");
+      add_phases(state,
+                 nlohmann::json::parse(timed == Timed::kDump ? dumped.output : restored.output),
+                 "");
   }
 }
 
 // The yardstick of a dump: a copy of a tmpfs file of the same size into a fresh one.
 void copy_tmpfs_file(benchmark::State& state) {
   const std::string from = "/dev/shm/nativecr-bench-from", to = "/dev/shm/nativecr-bench-to";
-  (void)bench::run_command({"dd", "if=/dev/urandom", "of=" + from, "bs=1M", "count=1024", "status=none"});
+  (void)bench::run_command(
+      {"dd", "if=/dev/urandom", "of=" + from, "bs=1M", "count=1024", "status=none"});
   for (auto _ : state) {
     std::filesystem::remove(to);
     state.SetIterationTime(bench::run_command({"cp", "--reflink=never", from, to}).seconds);
@@ -115,26 +123,35 @@ struct Shape {
 
 void register_all() {
   const Shape shapes[] = {
-      {"memory_mb", {1, 64}, 20},   {"memory_mb", {1024}, 5},          {"memory_mb", {4096}, 2},
-      {"processes", {1, 10, 100}, 10}, {"processes", {1000}, 3},        {"threads", {1, 64, 1000}, 10},
-      {"vmas", {100, 4000}, 10},     {"descriptors", {10, 1000}, 10},
+      {"memory_mb", {1, 64}, 20}, {"memory_mb", {1024}, 5},
+      {"memory_mb", {4096}, 2},   {"processes", {1, 10, 100}, 10},
+      {"processes", {1000}, 3},   {"threads", {1, 64, 1000}, 10},
+      {"vmas", {100, 4000}, 10},  {"descriptors", {10, 1000}, 10},
   };
   std::vector<Engine> engines = {{"nativecr"}};
   if (Engine::peer() != nullptr) engines.push_back({"criu"});
   for (const Shape& shape : shapes)
     for (long size : shape.sizes)
       for (const Engine& engine : engines) {
-        std::string suffix = std::string("/") + shape.name + "/" + std::to_string(size) + "/" + engine.name;
+        std::string suffix =
+            std::string("/") + shape.name + "/" + std::to_string(size) + "/" + engine.name;
         auto add = [&](const char* what, auto function) {
           benchmark::RegisterBenchmark((what + suffix).c_str(), function)
-              ->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(shape.iterations);
+              ->UseManualTime()
+              ->Unit(benchmark::kMillisecond)
+              ->Iterations(shape.iterations);
         };
         const char* name = shape.name;
         add("snapshot", [=](benchmark::State& state) { snapshot(state, engine, name, size); });
-        add("dump", [=](benchmark::State& state) { cycle(state, engine, Timed::kDump, name, size); });
-        add("restore", [=](benchmark::State& state) { cycle(state, engine, Timed::kRestore, name, size); });
+        add("dump",
+            [=](benchmark::State& state) { cycle(state, engine, Timed::kDump, name, size); });
+        add("restore",
+            [=](benchmark::State& state) { cycle(state, engine, Timed::kRestore, name, size); });
       }
-  benchmark::RegisterBenchmark("copy_tmpfs_file/1024", copy_tmpfs_file)->UseManualTime()->Unit(benchmark::kMillisecond)->Iterations(5);
+  benchmark::RegisterBenchmark("copy_tmpfs_file/1024", copy_tmpfs_file)
+      ->UseManualTime()
+      ->Unit(benchmark::kMillisecond)
+      ->Iterations(5);
 }
 
 }  // namespace

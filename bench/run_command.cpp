@@ -35,7 +35,8 @@ Finished run_command(const std::vector<std::string>& argv) {
   } else {
     finished.status = -1;
   }
-  finished.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  finished.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   close(pipe_ends[0]);
   return finished;
 }

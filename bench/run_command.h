@@ -7,9 +7,9 @@
 namespace bench {
 
 struct Finished {
-  int status = 0;        // as waitpid reports it
-  double seconds = 0;    // wall
-  std::string output;    // stdout
+  int status = 0;      // as waitpid reports it
+  double seconds = 0;  // wall
+  std::string output;  // stdout
 };
 
 Finished run_command(const std::vector<std::string>& argv);

@@ -20,7 +20,8 @@ Target::Target(const std::string& shape, long size) {
   std::string stall = dir_ + "/stall";
   int file = open(stall.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (file < 0 || ftruncate(file, 4096) != 0) return;
-  longest_ = static_cast<unsigned long*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+  longest_ =
+      static_cast<unsigned long*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
   close(file);
 
   int ready[2];
@@ -33,7 +34,8 @@ Target::Target(const std::string& shape, long size) {
     dup2(null, STDERR_FILENO);
     dup2(ready[1], STDOUT_FILENO);
     closefrom(3);
-    execl(NCR_BENCH_TARGET, NCR_BENCH_TARGET, shape.c_str(), std::to_string(size).c_str(), stall.c_str(), nullptr);
+    execl(NCR_BENCH_TARGET, NCR_BENCH_TARGET, shape.c_str(), std::to_string(size).c_str(),
+          stall.c_str(), nullptr);
     _exit(127);
   }
   close(ready[1]);
@@ -41,7 +43,8 @@ Target::Target(const std::string& shape, long size) {
   while (read(ready[0], &byte, 1) > 0) {
   }
   close(ready[0]);
-  if (shape == "processes") usleep(100'000);  // the children close their copies before their parent does
+  if (shape == "processes")
+    usleep(100'000);  // the children close their copies before their parent does
 }
 
 Target::~Target() {

@@ -16,9 +16,9 @@ class Target {
 
   pid_t pid() const { return pid_; }
   bool ready() const { return pid_ > 0; }
-  std::string fresh_images_dir();        // emptied, on tmpfs
-  double take_longest_stall();           // seconds since the last call
-  void reap();                           // after a killing dump: waits until the pids are free
+  std::string fresh_images_dir();  // emptied, on tmpfs
+  double take_longest_stall();     // seconds since the last call
+  void reap();                     // after a killing dump: waits until the pids are free
 
  private:
   pid_t pid_ = -1;

@@ -1,4 +1,5 @@
-// The C face of the engine: options in, status, JSON report and error out. Runs on the caller's thread.
+// The C face of the engine: options in, status, JSON report and error out. Runs on the caller's
+// thread.
 #include <cstdlib>
 #include <cstring>
 
@@ -20,12 +21,18 @@ namespace {
 
 ncr_status status_of(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kUsage: return NCR_USAGE;
-    case ErrorCode::kUnsupported: return NCR_UNSUPPORTED;
-    case ErrorCode::kMalformed: return NCR_MALFORMED;
-    case ErrorCode::kGone: return NCR_GONE;
-    case ErrorCode::kCancelled: return NCR_CANCELLED;
-    case ErrorCode::kSystem: break;
+    case ErrorCode::kUsage:
+      return NCR_USAGE;
+    case ErrorCode::kUnsupported:
+      return NCR_UNSUPPORTED;
+    case ErrorCode::kMalformed:
+      return NCR_MALFORMED;
+    case ErrorCode::kGone:
+      return NCR_GONE;
+    case ErrorCode::kCancelled:
+      return NCR_CANCELLED;
+    case ErrorCode::kSystem:
+      break;
   }
   return NCR_SYSTEM;
 }
@@ -42,12 +49,14 @@ void put_report(const std::string& json, char** out) {
 
 std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
 
-// An options structure of an older caller is shorter than ours: what it does not have keeps its default.
+// An options structure of an older caller is shorter than ours: what it does not have keeps its
+// default.
 template <class Options>
 Result<Options> widened(const Options* given, const Options& defaults) {
   if (given == nullptr) return Error::usage("no options were given");
   if (given->size < sizeof(size_t) || given->size > sizeof(Options))
-    return Error::usage("options->size is not set; start from the NCR_..._INIT macro of the header you build with");
+    return Error::usage(
+        "options->size is not set; start from the NCR_..._INIT macro of the header you build with");
   Options options = defaults;
   std::memcpy(&options, given, given->size);
   return options;
@@ -58,18 +67,23 @@ Callbacks wrap(const ncr_callbacks* given) {
   if (given == nullptr) return callbacks;
   ncr_callbacks copy = *given;
   if (copy.progress != nullptr)
-    callbacks.progress = [copy](const Progress& p) { copy.progress(copy.user, p.phase, p.done, p.total); };
-  if (copy.cancelled != nullptr) callbacks.cancelled = [copy] { return copy.cancelled(copy.user) != 0; };
+    callbacks.progress = [copy](const Progress& p) {
+      copy.progress(copy.user, p.phase, p.done, p.total);
+    };
+  if (copy.cancelled != nullptr)
+    callbacks.cancelled = [copy] { return copy.cancelled(copy.user) != 0; };
   if (copy.log != nullptr)
-    callbacks.log = Log(static_cast<LogLevel>(copy.log_level), [copy](LogLevel level, const std::string& line) {
-      copy.log(copy.user, static_cast<ncr_log_level>(level), line.c_str());
-    });
+    callbacks.log =
+        Log(static_cast<LogLevel>(copy.log_level), [copy](LogLevel level, const std::string& line) {
+          copy.log(copy.user, static_cast<ncr_log_level>(level), line.c_str());
+        });
   return callbacks;
 }
 
 Result<DumpRequest> dump_request(const ncr_dump_options* given) {
   ncr_dump_options options = TRY(widened(given, ncr_dump_options NCR_DUMP_OPTIONS_INIT));
-  if (options.pid <= 0) return Error::usage(strf("pid %d is not a process; name the root of the tree", options.pid));
+  if (options.pid <= 0)
+    return Error::usage(strf("pid %d is not a process; name the root of the tree", options.pid));
   if (options.images_dir == nullptr) return Error::usage("no images directory was named");
   DumpRequest request;
   request.pid = options.pid;
@@ -129,7 +143,8 @@ ncr_status ncr_dump(const ncr_dump_options* options, char** report, ncr_error** 
   return NCR_OK;
 }
 
-ncr_status ncr_restore(const ncr_restore_options* options, pid_t* root_pid, char** report, ncr_error** error) {
+ncr_status ncr_restore(const ncr_restore_options* options, pid_t* root_pid, char** report,
+                       ncr_error** error) {
   ncr::Result<ncr::RestoreRequest> request = ncr::restore_request(options);
   if (!request.ok()) return ncr::fail(request.error(), error);
   ncr::Result<ncr::RestoreReport> done = ncr::restore(request.value());
@@ -153,14 +168,18 @@ ncr_status ncr_check(pid_t pid, char** report, ncr_error** error) {
   ncr::put_report(ncr::check_json(features, blockers), report);
   for (const ncr::KernelFeature& feature : features)
     if (!feature.present && feature.need == ncr::Need::kRequired)
-      return ncr::fail(ncr::Error::unsupported("this kernel lacks " + feature.name + ": " + feature.lost), error);
+      return ncr::fail(
+          ncr::Error::unsupported("this kernel lacks " + feature.name + ": " + feature.lost),
+          error);
   if (!blockers.empty())
-    return ncr::fail(ncr::Error::unsupported(ncr::strf("%zu objects block a dump", blockers.size())), error);
+    return ncr::fail(
+        ncr::Error::unsupported(ncr::strf("%zu objects block a dump", blockers.size())), error);
   return NCR_OK;
 }
 
 ncr_status ncr_inspect(const char* images_dir, char** report, ncr_error** error) {
-  if (images_dir == nullptr) return ncr::fail(ncr::Error::usage("no images directory was named"), error);
+  if (images_dir == nullptr)
+    return ncr::fail(ncr::Error::usage("no images directory was named"), error);
   ncr::Result<ncr::Image> image = ncr::Image::open(images_dir, ncr::PageCheck::kSkip);
   if (!image.ok()) return ncr::fail(image.error(), error);
   ncr::put_report(ncr::describe_image_json(image.value()), report);

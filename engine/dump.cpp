@@ -1,25 +1,24 @@
-// STORY 1: a running tree becomes an image. Runs in the engine's process, on the caller's thread (the tracer).
+// STORY 1: a running tree becomes an image. Runs in the engine's process, on the caller's thread
+// (the tracer).
 #include <sys/utsname.h>
-#include <sys/random.h>
 
 #include <algorithm>
 #include <ctime>
 
+#include "arch_current/extended_state.h"
 #include "engine/base/phase_clock.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
 #include "engine/memory/memory_dump.h"
 #include "engine/memory/page_store.h"
 #include "engine/request.h"
-#include "engine/resources/room.h"
 #include "engine/resources/file_table.h"
+#include "engine/resources/room.h"
 #include "engine/tracee/parasite.h"
 #include "engine/tree/frozen_tree.h"
 
 namespace ncr {
 namespace {
-
-constexpr uint32_t kFormatVersion = 1;
 
 // What a dump gathers before it is written.
 struct Gathered {
@@ -46,7 +45,8 @@ void describe(const Task& task, schema::Task* record) {
 Result<> look_at_threads(const Task& task, const TaskRoom& room, schema::Task* record) {
   if (room.look_thread == nullptr) return {};
   for (size_t i = 0; i < task.threads.size(); i++)
-    TRY_WHILE(room.look_thread(task, task.threads[i], record->mutable_threads(static_cast<int>(i))), "%s", room.name);
+    TRY_WHILE(room.look_thread(task, task.threads[i], record->mutable_threads(static_cast<int>(i))),
+              "%s", room.name);
   return {};
 }
 
@@ -55,7 +55,8 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record) {
   describe(task, record);
   if (!task.alive()) return {};
   for (const TaskRoom* room : task_rooms()) {
-    if (room->preflight != nullptr) TRY_WHILE(room->preflight(task, gathered.blockers), "%s", room->name);
+    if (room->preflight != nullptr)
+      TRY_WHILE(room->preflight(task, gathered.blockers), "%s", room->name);
     if (room->look != nullptr) TRY_WHILE(room->look(task, record), "%s", room->name);
     TRY(look_at_threads(task, *room, record));
   }
@@ -64,7 +65,8 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record) {
   return {};
 }
 
-// What only the task itself can tell: the parasite asks, in the leader and then in every other thread.
+// What only the task itself can tell: the parasite asks, in the leader and then in every other
+// thread.
 Result<> ask(Task& task, schema::Task* record) {
   Batch leader;
   for (const TaskRoom* room : task_rooms()) {
@@ -86,31 +88,42 @@ Result<> ask(Task& task, schema::Task* record) {
     TRY_WHILE(parasite.run_in_thread(task.threads[i], batch), "thread %d", thread->tid());
     for (const TaskRoom* room : task_rooms())
       if (room->read_thread != nullptr)
-        TRY_WHILE(room->read_thread(task, batch, thread), "thread %d: %s", thread->tid(), room->name);
+        TRY_WHILE(room->read_thread(task, batch, thread), "thread %d: %s", thread->tid(),
+                  room->name);
   }
   return parasite.cure();
 }
 
+// The image needs no more of a CPU than its threads have in use.
+void note_cpu_use(const Gathered& gathered, schema::Cpu* cpu) {
+  uint64_t components = 0;
+  size_t size = 0;
+  for (const schema::Task& task : gathered.tasks)
+    for (const schema::Thread& thread : task.threads()) {
+      components |= arch::components_in_use(thread.extended_state());
+      size = std::max(size, thread.extended_state().size());
+    }
+  cpu->set_xsave_mask(components);
+  cpu->set_xsave_size(static_cast<uint32_t>(size));
+}
+
 Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpRequest& request) {
   schema::Inventory inventory;
-  inventory.set_format_version(kFormatVersion);
   utsname machine{};
   TRY(SYSCALL(::uname(&machine), "uname"));
   inventory.set_arch(machine.machine);
   inventory.set_kernel_release(machine.release);
   inventory.set_producer("nativecr " NCR_VERSION);
-  char uuid[16];
-  TRY(SYSCALL(::getrandom(uuid, sizeof uuid, 0), "getrandom"));
-  inventory.set_uuid(uuid, sizeof uuid);
   timespec now{};
   TRY(SYSCALL(::clock_gettime(CLOCK_REALTIME, &now), "clock_gettime"));
-  inventory.set_created_unix_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
+  inventory.set_created_unix_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 +
+                                static_cast<uint64_t>(now.tv_nsec));
   inventory.set_page_size(static_cast<uint32_t>(kPageSize));
   inventory.set_root_pid(gathered.tasks.front().pid());
   inventory.set_tasks(static_cast<uint32_t>(gathered.tasks.size()));
   inventory.set_shell_job(request.shell_job == ShellJob::kInheritTerminal);
   *inventory.mutable_cpu() = TRY(describe_this_cpu());
-  note_cpu_use(gathered.tasks, inventory.mutable_cpu());
+  note_cpu_use(gathered, inventory.mutable_cpu());
   return inventory;
 }
 
@@ -122,16 +135,18 @@ std::vector<const google::protobuf::MessageLite*> pointers(const std::vector<T>&
 }
 
 // Everything but the pages and the inventory.
-Result<> write_records(ImageDir& images, const Gathered& gathered, const schema::ChunkTable& chunks) {
-  TRY(images.write_records("tasks.img", pointers(gathered.tasks)));
+Result<> write_records(ImageDir& images, const Gathered& gathered,
+                       const schema::ChunkTable& chunks) {
+  TRY(images.write_records(kTasksFile, pointers(gathered.tasks)));
   std::vector<const google::protobuf::MessageLite*> files;
   for (const schema::OpenFile* file : gathered.files.records()) files.push_back(file);
-  TRY(images.write_records("files.img", files));
-  TRY(images.write_records("shared-memory.img", gathered.shared_memory.records()));
+  TRY(images.write_records(kFilesFile, files));
+  TRY(images.write_records(kSharedMemoryFile, gathered.shared_memory.records()));
   std::vector<const google::protobuf::MessageLite*> maps = {&chunks};
   for (const schema::PageMap& map : gathered.pages) maps.push_back(&map);
-  for (const google::protobuf::MessageLite* map : gathered.shared_memory.page_maps()) maps.push_back(map);
-  return images.write_records("pagemap.img", maps);
+  for (const google::protobuf::MessageLite* map : gathered.shared_memory.page_maps())
+    maps.push_back(map);
+  return images.write_records(kPagemapFile, maps);
 }
 
 Result<> stop_if_cancelled(const DumpRequest& request) {
@@ -148,13 +163,15 @@ Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered) {
   gathered.tasks.resize(tree.tasks().size());
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
-    TRY_WHILE(look_at(task, gathered, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
+    TRY_WHILE(look_at(task, gathered, &gathered.tasks[i]), "task %d (%s)", task.pid,
+              task.comm.c_str());
   }
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     if (task.alive())
-      TRY_WHILE(gathered.files.add_task(task, {}, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
+      TRY_WHILE(gathered.files.add_task(task, {}, &gathered.tasks[i]), "task %d (%s)", task.pid,
+                task.comm.c_str());
   }
   return {};
 }
@@ -163,7 +180,8 @@ Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& reque
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     Task& task = tree.tasks()[i];
     TRY(stop_if_cancelled(request));
-    if (task.alive()) TRY_WHILE(ask(task, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
+    if (task.alive())
+      TRY_WHILE(ask(task, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
     report_progress(request, "tasks", i + 1, gathered.tasks.size());
   }
   return {};
@@ -175,8 +193,8 @@ Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {
     const schema::Task& task = gathered.tasks[i];
     gathered.pages[i].set_pid(task.pid());
     if (task.state() == schema::TASK_ZOMBIE) continue;
-    TRY_WHILE(store.add_task(task.pid(), task.memory(), &gathered.pages[i]), "memory of task %d (%s)", task.pid(),
-              task.comm().c_str());
+    TRY_WHILE(store.add_task(task.pid(), task.memory(), &gathered.pages[i]),
+              "memory of task %d (%s)", task.pid(), task.comm().c_str());
   }
   TRY(gathered.shared_memory.store_pages(store));
   return store.finish();
@@ -184,8 +202,8 @@ Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {
 
 }  // namespace
 
-// Everything between freeze() and finish() is frozen time, the number users feel. Until commit() every early return leaves the tree
-// running as if we had never come.
+// Everything between freeze() and finish() is frozen time, the number users feel. Until commit()
+// every early return leaves the tree running as if we had never come.
 Result<DumpReport> dump(const DumpRequest& request) {
   PhaseClock clock;
   clock.begin("open image");
@@ -198,7 +216,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   clock.begin("look");
   TRY(look_at_tree(tree, gathered));
-  // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with all its companions.
+  // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
+  // all its companions.
   clock.begin("ask");
   TRY(ask_tree(tree, gathered, request));
   // From here on no task runs our code.
@@ -208,7 +227,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
 
   DumpReport report;
   if (request.final_state == FinalState::kRun) {
-    // A tree that runs on need not wait for the disk: if the image fails now, only the image is lost.
+    // A tree that runs on need not wait for the disk: if the image fails now, only the image is
+    // lost.
     clock.begin("thaw");
     report.frozen_ns = TRY(tree.finish(FinalState::kRun));
   }
@@ -226,7 +246,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.end();
 
   report.tasks = static_cast<uint32_t>(gathered.tasks.size());
-  for (const schema::Task& task : gathered.tasks) report.threads += static_cast<uint32_t>(task.threads_size());
+  for (const schema::Task& task : gathered.tasks)
+    report.threads += static_cast<uint32_t>(task.threads_size());
   report.image_bytes = images.bytes_written();
   PageStoreStats stats = store.stats();
   report.pages_scanned = stats.pages_scanned;

@@ -33,8 +33,8 @@ uint64_t PhaseClock::total_ns() const { return monotonic_ns() - start_; }
 
 Result<> PhaseClock::write_trace(const std::string& path, const char* process_name) const {
   std::string text = "[\n";
-  text += strf("{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}", ::getpid(),
-               process_name);
+  text += strf("{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":%d,\"args\":{\"name\":\"%s\"}}",
+               ::getpid(), process_name);
   for (const Phase& phase : phases_)
     text += strf(",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%d,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
                  phase.name.c_str(), ::getpid(), static_cast<double>(phase.start_ns) / 1000.0,

@@ -1,4 +1,5 @@
-// Where the time of a request went: phases one after the other, for the report and for a Chrome trace.
+// Where the time of a request went: phases one after the other, for the report and for a Chrome
+// trace.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ uint64_t monotonic_ns();
 class PhaseClock {
  public:
   PhaseClock();
-  void begin(const char* name);   // ends the phase before it
+  void begin(const char* name);  // ends the phase before it
   void end();
   uint64_t total_ns() const;
   const std::vector<Phase>& phases() const { return phases_; }

@@ -1,5 +1,7 @@
-// The address space of a frozen task, seen from outside: /proc/PID/smaps for the VMAs and their flags, /proc/PID/map_files for the objects behind them (needs
-// CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN). Runs in the engine; nothing in the target is touched. Which pages exist is page_store's matter.
+// The address space of a frozen task, seen from outside: /proc/PID/smaps for the VMAs and their
+// flags, /proc/PID/map_files for the objects behind them (needs CAP_CHECKPOINT_RESTORE or
+// CAP_SYS_ADMIN). Runs in the engine; nothing in the target is touched. Which pages exist is
+// page_store's matter.
 #include "engine/memory/memory_dump.h"
 
 #include <fcntl.h>
@@ -17,13 +19,17 @@ std::string map_files_name(const VmaLine& line) {
 // Says why a VMA cannot be restored, or nothing.
 const char* refusal(const VmaLine& line) {
   auto has = [&](const char* flag) { return line.flags.find(flag) != std::string::npos; };
-  if (line.unsupported_io) return "it is device memory (VM_IO or VM_PFNMAP), which only its driver can rebuild";
+  if (line.unsupported_io)
+    return "it is device memory (VM_IO or VM_PFNMAP), which only its driver can rebuild";
   if (has(" ht") || line.flags.starts_with("ht")) return "huge pages of hugetlbfs come next";
-  if (has(" um") || has(" uw") || has(" ui")) return "it is registered with a userfaultfd, which comes next";
+  if (has(" um") || has(" uw") || has(" ui"))
+    return "it is registered with a userfaultfd, which comes next";
   if (has(" ss")) return "shadow stacks are not restored yet";
   if (line.path.starts_with("/SYSV")) return "System V shared memory comes next";
-  if (line.path.starts_with("anon_inode:")) return "the ring or counter behind this mapping comes next";
-  if (line.path.starts_with("[uprobes]")) return "a uprobe is set in the program; remove the probe first";
+  if (line.path.starts_with("anon_inode:"))
+    return "the ring or counter behind this mapping comes next";
+  if (line.path.starts_with("[uprobes]"))
+    return "a uprobe is set in the program; remove the probe first";
   return nullptr;
 }
 
@@ -35,12 +41,14 @@ Result<> MemoryDump::look(const Task& task, schema::Task* record, Blockers& bloc
   schema::Memory* memory = record->mutable_memory();
   for (const VmaLine& line : lines) {
     if (const char* why = refusal(line)) {
-      blockers.add(task, strf("mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str()), why);
+      blockers.add(
+          task, strf("mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str()), why);
       continue;
     }
     schema::Vma* vma = memory->add_vmas();
     *vma = line.vma;
-    TRY_WHILE(add_backing(task, line, vma), "mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str());
+    TRY_WHILE(add_backing(task, line, vma), "mapping %s (%s)", map_files_name(line).c_str() + 10,
+              line.path.c_str());
   }
   Fd exe = TRY(sys::open_at(task.proc, "exe", O_PATH));
   std::string path = TRY(sys::read_link_at(task.proc, "exe"));
@@ -66,8 +74,10 @@ Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::
 }
 
 Result<uint32_t> MemoryDump::mapped_file(const Task& task, const VmaLine& line) {
-  // A shared mapping that may ever be made writable needs a writable file behind it ("mw": VM_MAYWRITE).
-  bool writable = line.vma.kind() == schema::VMA_FILE_SHARED && line.flags.find("mw") != std::string::npos;
+  // A shared mapping that may ever be made writable needs a writable file behind it ("mw":
+  // VM_MAYWRITE).
+  bool writable =
+      line.vma.kind() == schema::VMA_FILE_SHARED && line.flags.find("mw") != std::string::npos;
   uint32_t mode = writable ? O_RDWR : O_RDONLY;
   auto [known, is_new] = known_files_.try_emplace({line.device, line.inode, mode}, 0);
   if (is_new) {

@@ -1,4 +1,5 @@
-// The address space of a frozen task as a record: VMAs with the files and shared memory objects behind them.
+// The address space of a frozen task as a record: VMAs with the files and shared memory objects
+// behind them.
 #pragma once
 
 #include <map>
@@ -15,7 +16,8 @@ class MemoryDump {
  public:
   MemoryDump(FileTable& files, SharedMemoryTable& shared) : files_(files), shared_(shared) {}
 
-  // Reads the VMAs of a stopped task into *record; what cannot be restored goes to `blockers`. Touches nothing in the target.
+  // Reads the VMAs of a stopped task into *record; what cannot be restored goes to `blockers`.
+  // Touches nothing in the target.
   Result<> look(const Task& task, schema::Task* record, Blockers& blockers);
 
  private:
@@ -25,7 +27,8 @@ class MemoryDump {
 
   FileTable& files_;
   SharedMemoryTable& shared_;
-  // Libraries are mapped by every task, several times each: (device, inode, access mode) -> file id.
+  // Libraries are mapped by every task, several times each: (device, inode, access mode) -> file
+  // id.
   std::map<std::tuple<uint64_t, uint64_t, uint32_t>, uint32_t> known_files_;
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> known_objects_;
 };

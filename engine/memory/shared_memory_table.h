@@ -1,4 +1,5 @@
-// The shared memory objects of a tree: MAP_SHARED|MAP_ANONYMOUS mappings and memfds. One object, one id, however many mappings and descriptors it has.
+// The shared memory objects of a tree: MAP_SHARED|MAP_ANONYMOUS mappings and memfds. One object,
+// one id, however many mappings and descriptors it has.
 #pragma once
 
 #include <sys/stat.h>
@@ -15,11 +16,13 @@ namespace ncr {
 
 class SharedMemoryTable {
  public:
-  // The object behind `object` (any descriptor of it, readable). Its content is stored by store_pages().
+  // The object behind `object` (any descriptor of it, readable). Its content is stored by
+  // store_pages().
   Result<uint64_t> add(Fd object, const schema::SharedMemory& description);
   // The id an object has or would have; 0 is never an id.
   static uint64_t id_of(const struct stat& object);
-  // A description of the object that is the same whether it was met as a mapping or as a descriptor.
+  // A description of the object that is the same whether it was met as a mapping or as a
+  // descriptor.
   schema::SharedMemory* find(uint64_t id);
 
   Result<> store_pages(PageStore& store);

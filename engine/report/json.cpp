@@ -19,28 +19,40 @@ std::string printed(const ordered_json& json) {
 ordered_json phases_json(const std::vector<Phase>& phases) {
   ordered_json list = ordered_json::array();
   for (const Phase& phase : phases)
-    list.push_back({{"name", phase.name}, {"start_ns", phase.start_ns}, {"duration_ns", phase.duration_ns}});
+    list.push_back(
+        {{"name", phase.name}, {"start_ns", phase.start_ns}, {"duration_ns", phase.duration_ns}});
   return list;
 }
 
 const char* kind_name(schema::VmaKind kind) {
   switch (kind) {
-    case schema::VMA_ANONYMOUS: return "anonymous";
-    case schema::VMA_FILE_PRIVATE: return "file, private";
-    case schema::VMA_FILE_SHARED: return "file, shared";
-    case schema::VMA_SHMEM: return "shared memory";
-    case schema::VMA_VDSO: return "vdso";
-    case schema::VMA_VVAR: return "vvar";
-    case schema::VMA_VSYSCALL: return "vsyscall";
-    default: return "other";
+    case schema::VMA_ANONYMOUS:
+      return "anonymous";
+    case schema::VMA_FILE_PRIVATE:
+      return "file, private";
+    case schema::VMA_FILE_SHARED:
+      return "file, shared";
+    case schema::VMA_SHMEM:
+      return "shared memory";
+    case schema::VMA_VDSO:
+      return "vdso";
+    case schema::VMA_VVAR:
+      return "vvar";
+    case schema::VMA_VSYSCALL:
+      return "vsyscall";
+    default:
+      return "other";
   }
 }
 
 const char* state_name(schema::TaskState state) {
   switch (state) {
-    case schema::TASK_STOPPED: return "stopped";
-    case schema::TASK_ZOMBIE: return "zombie";
-    default: return "running";
+    case schema::TASK_STOPPED:
+      return "stopped";
+    case schema::TASK_ZOMBIE:
+      return "zombie";
+    default:
+      return "running";
   }
 }
 
@@ -52,7 +64,8 @@ std::string file_path(const Image& image, uint32_t id) {
 ordered_json maps_json(const Image& image, const schema::Memory& memory) {
   ordered_json list = ordered_json::array();
   for (const schema::Vma& vma : memory.vmas()) {
-    std::string prot = {vma.prot() & 1 ? 'r' : '-', vma.prot() & 2 ? 'w' : '-', vma.prot() & 4 ? 'x' : '-'};
+    std::string prot = {vma.prot() & 1 ? 'r' : '-', vma.prot() & 2 ? 'w' : '-',
+                        vma.prot() & 4 ? 'x' : '-'};
     ordered_json entry = {{"start", strf("0x%llx", static_cast<unsigned long long>(vma.start()))},
                           {"end", strf("0x%llx", static_cast<unsigned long long>(vma.end()))},
                           {"protection", prot},
@@ -97,7 +110,8 @@ uint64_t stored_pages(const Image& image, int32_t pid) {
 
 ordered_json task_json(const Image& image, const schema::Task& task) {
   ordered_json threads = ordered_json::array();
-  for (const schema::Thread& thread : task.threads()) threads.push_back({{"tid", thread.tid()}, {"comm", thread.comm()}});
+  for (const schema::Thread& thread : task.threads())
+    threads.push_back({{"tid", thread.tid()}, {"comm", thread.comm()}});
   ordered_json command_line = ordered_json::array();
   for (const std::string& argument : task.cmdline()) command_line.push_back(argument);
   ordered_json entry = {{"pid", task.pid()},
@@ -122,15 +136,19 @@ ordered_json task_json(const Image& image, const schema::Task& task) {
 
 std::string hex(const std::string& bytes) {
   std::string text;
-  for (char byte : bytes) text += strf("%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
+  for (char byte : bytes)
+    text += strf("%02x", static_cast<unsigned>(static_cast<unsigned char>(byte)));
   return text;
 }
 
 const char* need_name(Need need) {
   switch (need) {
-    case Need::kRequired: return "required";
-    case Need::kFaster: return "speed";
-    default: return "coverage";
+    case Need::kRequired:
+      return "required";
+    case Need::kFaster:
+      return "speed";
+    default:
+      return "coverage";
   }
 }
 
@@ -162,7 +180,8 @@ std::string to_json(const RestoreReport& report) {
 std::string describe_image_json(const Image& image) {
   const schema::Inventory& inventory = image.inventory;
   ordered_json files = ordered_json::array();
-  for (const schema::FileEntry& file : inventory.files()) files.push_back({{"name", file.name()}, {"size", file.size()}});
+  for (const schema::FileEntry& file : inventory.files())
+    files.push_back({{"name", file.name()}, {"size", file.size()}});
   ordered_json tasks = ordered_json::array();
   for (const schema::Task& task : image.tasks) tasks.push_back(task_json(image, task));
   return printed({{"inventory",
@@ -181,10 +200,13 @@ std::string describe_image_json(const Image& image) {
 std::string verify_json(const Image& image) {
   uint64_t bytes = 0;
   for (const schema::FileEntry& file : image.inventory.files()) bytes += file.size();
-  return printed({{"files", image.inventory.files_size() + 1}, {"bytes", bytes}, {"tasks", image.tasks.size()}});
+  return printed({{"files", image.inventory.files_size() + 1},
+                  {"bytes", bytes},
+                  {"tasks", image.tasks.size()}});
 }
 
-std::string check_json(const std::vector<KernelFeature>& features, const std::vector<Blocker>& blockers) {
+std::string check_json(const std::vector<KernelFeature>& features,
+                       const std::vector<Blocker>& blockers) {
   ordered_json feature_list = ordered_json::array();
   for (const KernelFeature& feature : features)
     feature_list.push_back({{"name", feature.name},

@@ -14,6 +14,7 @@ std::string to_json(const DumpReport& report);
 std::string to_json(const RestoreReport& report);
 std::string describe_image_json(const Image& image);
 std::string verify_json(const Image& image);
-std::string check_json(const std::vector<KernelFeature>& features, const std::vector<Blocker>& blockers);
+std::string check_json(const std::vector<KernelFeature>& features,
+                       const std::vector<Blocker>& blockers);
 
 }  // namespace ncr

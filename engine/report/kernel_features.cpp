@@ -1,4 +1,5 @@
-// Probes: each asks the kernel for the thing itself, on our own process, and undoes what it did. Runs in the engine.
+// Probes: each asks the kernel for the thing itself, on our own process, and undoes what it did.
+// Runs in the engine.
 #include "engine/report/kernel_features.h"
 
 #include <fcntl.h>
@@ -20,7 +21,9 @@ namespace ncr {
 namespace {
 
 // True unless the kernel does not know the call at all.
-bool known(const Result<long>& result) { return result.ok() || result.error().os_error() != ENOSYS; }
+bool known(const Result<long>& result) {
+  return result.ok() || result.error().os_error() != ENOSYS;
+}
 
 bool has_clone3_set_tid() {
   clone_args args{};  // an impossible request: EINVAL from a kernel that knows clone3
@@ -39,14 +42,15 @@ bool has_pidfd_getfd() {
 
 bool has_pagemap_scan() {
   struct ScanArgument {  // struct pm_scan_arg, include/uapi/linux/fs.h (6.7)
-    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted, category_mask, category_anyof_mask,
-        return_mask;
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,
+        category_mask, category_anyof_mask, return_mask;
   } scan{};
   scan.size = sizeof scan;
   Result<Fd> pagemap = sys::open("/proc/self/pagemap", O_RDONLY);
   if (!pagemap.ok()) return false;
   constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
-  return SYSCALL(::syscall(SYS_ioctl, pagemap.value().get(), kPagemapScan, &scan), "PAGEMAP_SCAN").ok();
+  return SYSCALL(::syscall(SYS_ioctl, pagemap.value().get(), kPagemapScan, &scan), "PAGEMAP_SCAN")
+      .ok();
 }
 
 bool has_page_frame_numbers() {
@@ -54,8 +58,10 @@ bool has_page_frame_numbers() {
   uint64_t entry = 0;
   Result<Fd> pagemap = sys::open("/proc/self/pagemap", O_RDONLY);
   if (!pagemap.ok()) return false;
-  uint64_t offset = reinterpret_cast<uint64_t>(&on_stack) / static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) * sizeof entry;
-  return sys::pread_exact(pagemap.value(), &entry, sizeof entry, offset).ok() && (entry & ((1ull << 55) - 1)) != 0;
+  uint64_t offset = reinterpret_cast<uint64_t>(&on_stack) /
+                    static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) * sizeof entry;
+  return sys::pread_exact(pagemap.value(), &entry, sizeof entry, offset).ok() &&
+         (entry & ((1ull << 55) - 1)) != 0;
 }
 
 bool has_guard_regions() {
@@ -75,7 +81,8 @@ bool has_set_mm_map() {
 }
 
 bool has_userfaultfd() {
-  Result<long> fd = SYSCALL(::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY), "userfaultfd");
+  Result<long> fd = SYSCALL(
+      ::syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY), "userfaultfd");
   if (fd.ok()) ::close(static_cast<int>(fd.value()));
   return fd.ok();
 }
@@ -93,24 +100,32 @@ bool exists(const char* path) { return ::access(path, F_OK) == 0; }
 
 std::vector<KernelFeature> probe_kernel() {
   return {
-      {"clone3 with set_tid (5.5)", has_clone3_set_tid(), Need::kRequired, "tasks cannot get their pids back"},
-      {"kcmp (3.5, CONFIG_KCMP)", has_kcmp(), Need::kRequired, "shared descriptors cannot be told apart"},
+      {"clone3 with set_tid (5.5)", has_clone3_set_tid(), Need::kRequired,
+       "tasks cannot get their pids back"},
+      {"kcmp (3.5, CONFIG_KCMP)", has_kcmp(), Need::kRequired,
+       "shared descriptors cannot be told apart"},
       {"pidfd_getfd (5.6)", has_pidfd_getfd(), Need::kRequired, "descriptors cannot be examined"},
       {"prctl PR_SET_MM_MAP (CONFIG_CHECKPOINT_RESTORE)", has_set_mm_map(), Need::kRequired,
        "brk, the command line and /proc/PID/exe cannot be put back"},
-      {"CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE", has_capability(CAP_SYS_ADMIN) || has_capability(CAP_CHECKPOINT_RESTORE),
-       Need::kRequired, "pids and mapped files are out of reach"},
-      {"CAP_SYS_PTRACE", has_capability(CAP_SYS_PTRACE), Need::kMore, "only one's own tasks can be dumped"},
+      {"CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE",
+       has_capability(CAP_SYS_ADMIN) || has_capability(CAP_CHECKPOINT_RESTORE), Need::kRequired,
+       "pids and mapped files are out of reach"},
+      {"CAP_SYS_PTRACE", has_capability(CAP_SYS_PTRACE), Need::kMore,
+       "only one's own tasks can be dumped"},
       {"CAP_SYS_RESOURCE", has_capability(CAP_SYS_RESOURCE), Need::kMore,
        "hard limits above ours and lowered oom_score_adj cannot be restored"},
-      {"/proc/PID/timers", exists("/proc/self/timers"), Need::kMore, "programs with POSIX timers are refused"},
-      {"PAGEMAP_SCAN (6.7)", has_pagemap_scan(), Need::kFaster, "pages are found by reading all of /proc/PID/pagemap"},
+      {"/proc/PID/timers", exists("/proc/self/timers"), Need::kMore,
+       "programs with POSIX timers are refused"},
+      {"PAGEMAP_SCAN (6.7)", has_pagemap_scan(), Need::kFaster,
+       "pages are found by reading all of /proc/PID/pagemap"},
       {"page frame numbers in pagemap", has_page_frame_numbers(), Need::kFaster,
        "pages that forked tasks share are found by content"},
-      {"guard regions (6.13)", has_guard_regions(), Need::kMore, "images with guard regions are refused"},
+      {"guard regions (6.13)", has_guard_regions(), Need::kMore,
+       "images with guard regions are refused"},
       {"userfaultfd", has_userfaultfd(), Need::kMore, "no lazy restore and no incremental dumps"},
-      {"cgroup v2 freezer", exists("/sys/fs/cgroup/cgroup.controllers") || exists("/sys/fs/cgroup/unified/cgroup.procs"), Need::kMore,
-       "trees are frozen with ptrace alone"},
+      {"cgroup v2 freezer",
+       exists("/sys/fs/cgroup/cgroup.controllers") || exists("/sys/fs/cgroup/unified/cgroup.procs"),
+       Need::kMore, "trees are frozen with ptrace alone"},
   };
 }
 

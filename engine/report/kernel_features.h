@@ -6,13 +6,17 @@
 
 namespace ncr {
 
-enum class Need { kRequired, kFaster, kMore };  // nothing works without it; slower; some objects are refused
+enum class Need {
+  kRequired,
+  kFaster,
+  kMore
+};  // nothing works without it; slower; some objects are refused
 
 struct KernelFeature {
-  std::string name;      // "PAGEMAP_SCAN"
+  std::string name;  // "PAGEMAP_SCAN"
   bool present = false;
   Need need = Need::kRequired;
-  std::string lost;      // what is lost without it
+  std::string lost;  // what is lost without it
 };
 
 std::vector<KernelFeature> probe_kernel();

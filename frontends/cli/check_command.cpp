@@ -19,11 +19,14 @@ void print_check(const json& report) {
     bool present = feature["present"];
     std::printf("%-4s %s\n", present ? "ok" : "--", feature["name"].get<std::string>().c_str());
     if (!present)
-      std::printf("       lost (%s): %s\n", feature["need"].get<std::string>().c_str(), feature["lost"].get<std::string>().c_str());
+      std::printf("       lost (%s): %s\n", feature["need"].get<std::string>().c_str(),
+                  feature["lost"].get<std::string>().c_str());
   }
   for (const json& blocker : report["blockers"]) {
-    std::printf("blocked: task %d (%s): %s: %s\n", blocker["pid"].get<int>(), blocker["comm"].get<std::string>().c_str(),
-                blocker["object"].get<std::string>().c_str(), blocker["reason"].get<std::string>().c_str());
+    std::printf("blocked: task %d (%s): %s: %s\n", blocker["pid"].get<int>(),
+                blocker["comm"].get<std::string>().c_str(),
+                blocker["object"].get<std::string>().c_str(),
+                blocker["reason"].get<std::string>().c_str());
     std::string way_out = blocker["way_out"];
     if (!way_out.empty()) std::printf("         way out: %s\n", way_out.c_str());
   }
@@ -37,9 +40,11 @@ int run(const CheckOptions& options) {
     std::puts(report.c_str());
   else
     print_check(json::parse(report));
-  if (!outcome && !options.common.json) std::fprintf(stderr, "nativecr: %s\n", outcome.error().c_str());
+  if (!outcome && !options.common.json)
+    std::fprintf(stderr, "nativecr: %s\n", outcome.error().c_str());
   if (outcome && !options.common.json)
-    std::puts(options.pid == 0 ? "this kernel can checkpoint and restore" : "nothing blocks a dump of this tree");
+    std::puts(options.pid == 0 ? "this kernel can checkpoint and restore"
+                               : "nothing blocks a dump of this tree");
   return outcome.status();
 }
 
@@ -56,8 +61,9 @@ int run(const VerifyOptions& options) {
     return 0;
   }
   json report = json::parse(outcome.report());
-  std::printf("%s: whole: %u files, %.1f MiB, %u tasks, and this machine can run it\n", options.images.c_str(),
-              report["files"].get<unsigned>(), report["bytes"].get<double>() / 1048576.0, report["tasks"].get<unsigned>());
+  std::printf("%s: whole: %u files, %.1f MiB, %u tasks, and this machine can run it\n",
+              options.images.c_str(), report["files"].get<unsigned>(),
+              report["bytes"].get<double>() / 1048576.0, report["tasks"].get<unsigned>());
   return 0;
 }
 
@@ -65,15 +71,18 @@ int run(const VerifyOptions& options) {
 
 Run add_check(CLI::App& app) {
   auto options = std::make_shared<CheckOptions>();
-  CLI::App* command = app.add_subcommand("check", "What this kernel offers; with --pid, everything that blocks a dump of that tree");
-  command->add_option("-t,--pid", options->pid, "Root of a process tree")->check(CLI::PositiveNumber);
+  CLI::App* command = app.add_subcommand(
+      "check", "What this kernel offers; with --pid, everything that blocks a dump of that tree");
+  command->add_option("-t,--pid", options->pid, "Root of a process tree")
+      ->check(CLI::PositiveNumber);
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }
 
 Run add_verify(CLI::App& app) {
   auto options = std::make_shared<VerifyOptions>();
-  CLI::App* command = app.add_subcommand("verify", "Read every byte of an image and check it, without restoring");
+  CLI::App* command =
+      app.add_subcommand("verify", "Read every byte of an image and check it, without restoring");
   command->add_option("-D,--images", options->images, "Images directory")->required();
   options->common.add_to(*command);
   return [options] { return run(*options); };

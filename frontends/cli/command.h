@@ -1,4 +1,5 @@
-// The subcommands of nativecr. Each one declares its options on a CLI::App and returns the function that runs it.
+// The subcommands of nativecr. Each one declares its options on a CLI::App and returns the function
+// that runs it.
 #pragma once
 
 #include <nativecr/nativecr.hpp>
@@ -9,7 +10,7 @@
 
 namespace cli {
 
-using Run = std::function<int()>;   // returns the exit status
+using Run = std::function<int()>;  // returns the exit status
 
 Run add_dump(CLI::App& app);
 Run add_restore(CLI::App& app);
@@ -25,7 +26,8 @@ struct CommonOptions {
   ncr_log_level level() const;
 };
 
-// Prints the error of a failed call (a sentence on stderr, or a JSON object on stdout with --json) and returns its exit status.
+// Prints the error of a failed call (a sentence on stderr, or a JSON object on stdout with --json)
+// and returns its exit status.
 int fail(const nativecr::Outcome& outcome, const CommonOptions& common);
 
 }  // namespace cli

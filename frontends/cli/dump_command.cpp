@@ -23,8 +23,9 @@ struct DumpOptions {
 
 void print_summary(const std::string& report, const DumpOptions& options) {
   auto json = nlohmann::json::parse(report);
-  std::printf("%s: %u tasks, %u threads, %.1f MiB; the tree stood still for %.2f ms of %.2f ms\n", options.images.c_str(),
-              json["tasks"].get<unsigned>(), json["threads"].get<unsigned>(), json["image_bytes"].get<double>() / 1048576.0,
+  std::printf("%s: %u tasks, %u threads, %.1f MiB; the tree stood still for %.2f ms of %.2f ms\n",
+              options.images.c_str(), json["tasks"].get<unsigned>(),
+              json["threads"].get<unsigned>(), json["image_bytes"].get<double>() / 1048576.0,
               json["frozen_ns"].get<double>() / 1e6, json["total_ns"].get<double>() / 1e6);
 }
 
@@ -33,7 +34,9 @@ int run(const DumpOptions& options) {
   ncr_dump_options request = NCR_DUMP_OPTIONS_INIT;
   request.pid = options.pid;
   request.images_dir = options.images.c_str();
-  request.final_state = options.leave_running ? NCR_LEAVE_RUNNING : options.leave_stopped ? NCR_LEAVE_STOPPED : NCR_KILL;
+  request.final_state = options.leave_running   ? NCR_LEAVE_RUNNING
+                        : options.leave_stopped ? NCR_LEAVE_STOPPED
+                                                : NCR_KILL;
   request.shell_job = options.shell_job;
   if (!options.freeze_cgroup.empty()) request.freeze_cgroup = options.freeze_cgroup.c_str();
   request.freeze_timeout_ms = options.freeze_timeout_ms;
@@ -53,16 +56,31 @@ int run(const DumpOptions& options) {
 
 Run add_dump(CLI::App& app) {
   auto options = std::make_shared<DumpOptions>();
-  CLI::App* command = app.add_subcommand("dump", "Write a running process tree to an images directory");
-  command->add_option("-t,--pid", options->pid, "Root of the process tree")->required()->check(CLI::PositiveNumber);
-  command->add_option("-D,--images", options->images, "Images directory; made if missing")->required();
-  auto* running = command->add_flag("-R,--leave-running", options->leave_running, "Let the tree run on afterwards (default: it is killed)");
-  command->add_flag("-s,--leave-stopped", options->leave_stopped, "Leave the tree stopped afterwards (SIGSTOP)")->excludes(running);
-  command->add_flag("-j,--shell-job", options->shell_job, "The session leader or terminal may lie outside the tree");
-  command->add_option("--freeze-cgroup", options->freeze_cgroup, "Freeze through this cgroup directory (v1 freezer or v2)");
-  command->add_option("--freeze-timeout", options->freeze_timeout_ms, "Milliseconds until a task that does not stop is an error")->capture_default_str();
-  command->add_option("--threads", options->threads, "Threads that copy memory (default: one per CPU, 4 at most)");
-  command->add_option("--trace", options->trace, "Write the phases to this file, in Chrome trace format");
+  CLI::App* command =
+      app.add_subcommand("dump", "Write a running process tree to an images directory");
+  command->add_option("-t,--pid", options->pid, "Root of the process tree")
+      ->required()
+      ->check(CLI::PositiveNumber);
+  command->add_option("-D,--images", options->images, "Images directory; made if missing")
+      ->required();
+  auto* running = command->add_flag("-R,--leave-running", options->leave_running,
+                                    "Let the tree run on afterwards (default: it is killed)");
+  command
+      ->add_flag("-s,--leave-stopped", options->leave_stopped,
+                 "Leave the tree stopped afterwards (SIGSTOP)")
+      ->excludes(running);
+  command->add_flag("-j,--shell-job", options->shell_job,
+                    "The session leader or terminal may lie outside the tree");
+  command->add_option("--freeze-cgroup", options->freeze_cgroup,
+                      "Freeze through this cgroup directory (v1 freezer or v2)");
+  command
+      ->add_option("--freeze-timeout", options->freeze_timeout_ms,
+                   "Milliseconds until a task that does not stop is an error")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads,
+                      "Threads that copy memory (default: one per CPU, 4 at most)");
+  command->add_option("--trace", options->trace,
+                      "Write the phases to this file, in Chrome trace format");
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

@@ -21,7 +21,8 @@ struct InspectOptions {
 
 std::string command_line(const json& task) {
   std::string line;
-  for (const json& argument : task["command_line"]) line += (line.empty() ? "" : " ") + argument.get<std::string>();
+  for (const json& argument : task["command_line"])
+    line += (line.empty() ? "" : " ") + argument.get<std::string>();
   return line.empty() ? "[" + task["comm"].get<std::string>() + "]" : line;
 }
 
@@ -40,8 +41,10 @@ class Tree {
   void print(int pid, const std::string& lead, const std::string& indent) const {
     const json& task = *tasks_.at(pid);
     std::string state = task["state"];
-    std::printf("%s%d %s%s%s, %zu threads, %.1f MiB\n", lead.c_str(), pid, command_line(task).c_str(), state == "running" ? "" : ", ",
-                state == "running" ? "" : state.c_str(), task["threads"].size(), task["pages"].get<double>() / 256.0);
+    std::printf("%s%d %s%s%s, %zu threads, %.1f MiB\n", lead.c_str(), pid,
+                command_line(task).c_str(), state == "running" ? "" : ", ",
+                state == "running" ? "" : state.c_str(), task["threads"].size(),
+                task["pages"].get<double>() / 256.0);
     auto found = children_.find(pid);
     if (found == children_.end()) return;
     for (size_t i = 0; i < found->second.size(); i++) {
@@ -56,13 +59,15 @@ class Tree {
 
 void print_descriptors(const json& task) {
   for (const json& fd : task.value("descriptors", json::array()))
-    std::printf("  %5d  %-14s %s\n", fd["number"].get<int>(), fd.value("kind", "").c_str(), fd.value("path", "").c_str());
+    std::printf("  %5d  %-14s %s\n", fd["number"].get<int>(), fd.value("kind", "").c_str(),
+                fd.value("path", "").c_str());
 }
 
 void print_maps(const json& task) {
   for (const json& map : task.value("maps", json::array()))
-    std::printf("  %18s-%-18s %s  %-14s %s%s\n", map["start"].get<std::string>().c_str(), map["end"].get<std::string>().c_str(),
-                map["protection"].get<std::string>().c_str(), map["kind"].get<std::string>().c_str(), map.value("path", "").c_str(),
+    std::printf("  %18s-%-18s %s  %-14s %s%s\n", map["start"].get<std::string>().c_str(),
+                map["end"].get<std::string>().c_str(), map["protection"].get<std::string>().c_str(),
+                map["kind"].get<std::string>().c_str(), map.value("path", "").c_str(),
                 map.value("name", "").c_str());
 }
 
@@ -75,14 +80,16 @@ int run(const InspectOptions& options) {
   }
   json report = json::parse(outcome.report());
   const json& inventory = report["inventory"];
-  std::printf("%s: format %d, %s, Linux %s, by %s\n", options.images.c_str(), inventory["format_version"].get<int>(),
-              inventory["arch"].get<std::string>().c_str(), inventory["kernel_release"].get<std::string>().c_str(),
+  std::printf("%s: format %d, %s, Linux %s, by %s\n", options.images.c_str(),
+              inventory["format_version"].get<int>(), inventory["arch"].get<std::string>().c_str(),
+              inventory["kernel_release"].get<std::string>().c_str(),
               inventory["producer"].get<std::string>().c_str());
   Tree(report["tasks"]).print();
   for (const json& task : report["tasks"]) {
     if (options.pid != 0 && task["pid"] != options.pid) continue;
     if (!options.maps && !options.files) break;
-    std::printf("\ntask %d (%s)\n", task["pid"].get<int>(), task["comm"].get<std::string>().c_str());
+    std::printf("\ntask %d (%s)\n", task["pid"].get<int>(),
+                task["comm"].get<std::string>().c_str());
     if (options.files) print_descriptors(task);
     if (options.maps) print_maps(task);
   }
@@ -93,7 +100,8 @@ int run(const InspectOptions& options) {
 
 Run add_inspect(CLI::App& app) {
   auto options = std::make_shared<InspectOptions>();
-  CLI::App* command = app.add_subcommand("inspect", "Look into an image: process tree, command lines, maps, descriptors, sockets");
+  CLI::App* command = app.add_subcommand(
+      "inspect", "Look into an image: process tree, command lines, maps, descriptors, sockets");
   command->add_option("-D,--images", options->images, "Images directory")->required();
   command->add_flag("--maps", options->maps, "The memory mappings of every task");
   command->add_flag("--files", options->files, "The descriptors of every task, sockets among them");

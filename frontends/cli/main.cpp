@@ -1,5 +1,5 @@
-// The nativecr command: a client of libnativecr. Exit status: 0 done, 1 the system failed, 2 usage, 3 unsupported, 4 damaged or foreign
-// image, 5 the target went away.
+// The nativecr command: a client of libnativecr. Exit status: 0 done, 1 the system failed, 2 usage,
+// 3 unsupported, 4 damaged or foreign image, 5 the target went away.
 #include "frontends/cli/command.h"
 
 namespace {
@@ -9,8 +9,9 @@ int parse_and_run(int argc, char** argv) {
   app.set_version_flag("-V,--version", std::string("nativecr ") + ncr_version());
   app.require_subcommand(1);
   const std::pair<const char*, cli::Run> commands[] = {
-      {"dump", cli::add_dump(app)},       {"restore", cli::add_restore(app)}, {"check", cli::add_check(app)},
-      {"inspect", cli::add_inspect(app)}, {"verify", cli::add_verify(app)},
+      {"dump", cli::add_dump(app)},     {"restore", cli::add_restore(app)},
+      {"check", cli::add_check(app)},   {"inspect", cli::add_inspect(app)},
+      {"verify", cli::add_verify(app)},
   };
   try {
     app.parse(argc, argv);

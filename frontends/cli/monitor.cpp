@@ -21,7 +21,8 @@ uint64_t now_ns() {
 
 }  // namespace
 
-Monitor::Monitor(ncr_log_level level) : terminal_(::isatty(STDERR_FILENO) == 1), start_ns_(now_ns()) {
+Monitor::Monitor(ncr_log_level level)
+    : terminal_(::isatty(STDERR_FILENO) == 1), start_ns_(now_ns()) {
   callbacks_.user = this;
   callbacks_.progress = &Monitor::progress;
   callbacks_.cancelled = &Monitor::cancelled;
@@ -41,14 +42,17 @@ void Monitor::progress(void* user, const char* phase, uint64_t done, uint64_t to
   auto* self = static_cast<Monitor*>(user);
   constexpr uint64_t kSecond = 1'000'000'000;
   uint64_t now = now_ns();
-  if (!self->terminal_ || now - self->start_ns_ < kSecond || now - self->last_ns_ < kSecond / 10) return;
+  if (!self->terminal_ || now - self->start_ns_ < kSecond || now - self->last_ns_ < kSecond / 10)
+    return;
   self->last_ns_ = now;
   self->shown_ = true;
   if (total > 0)
-    std::fprintf(stderr, "\r\033[K%s: %3.0f%% (%.1f s)", phase, 100.0 * static_cast<double>(done) / static_cast<double>(total),
+    std::fprintf(stderr, "\r\033[K%s: %3.0f%% (%.1f s)", phase,
+                 100.0 * static_cast<double>(done) / static_cast<double>(total),
                  static_cast<double>(now - self->start_ns_) / 1e9);
   else
-    std::fprintf(stderr, "\r\033[K%s (%.1f s)", phase, static_cast<double>(now - self->start_ns_) / 1e9);
+    std::fprintf(stderr, "\r\033[K%s (%.1f s)", phase,
+                 static_cast<double>(now - self->start_ns_) / 1e9);
 }
 
 int Monitor::cancelled(void*) { return g_interrupted; }

@@ -1,4 +1,5 @@
-// What a person sees and can do while a request runs: a progress line on a terminal after the first second, log lines, and Ctrl-C.
+// What a person sees and can do while a request runs: a progress line on a terminal after the first
+// second, log lines, and Ctrl-C.
 #pragma once
 
 #include <nativecr/nativecr.h>

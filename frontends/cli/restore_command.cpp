@@ -37,12 +37,14 @@ int wait_for(pid_t root) {
 }
 
 int run(const RestoreOptions& options) {
-  // Opened first: a pid file that cannot be written must not leave a restored tree behind a failed command.
+  // Opened first: a pid file that cannot be written must not leave a restored tree behind a failed
+  // command.
   File pidfile;
   if (!options.pidfile.empty()) {
     pidfile.reset(std::fopen(options.pidfile.c_str(), "we"));
     if (!pidfile) {
-      std::fprintf(stderr, "nativecr: pid file %s: %s\n", options.pidfile.c_str(), std::strerror(errno));
+      std::fprintf(stderr, "nativecr: pid file %s: %s\n", options.pidfile.c_str(),
+                   std::strerror(errno));
       return NCR_SYSTEM;
     }
   }
@@ -78,12 +80,16 @@ Run add_restore(CLI::App& app) {
   auto options = std::make_shared<RestoreOptions>();
   CLI::App* command = app.add_subcommand("restore", "Bring a tree back from an images directory");
   command->add_option("-D,--images", options->images, "Images directory")->required();
-  command->add_flag("-d,--detach", options->detach, "Return once the tree runs (default: wait for it and exit with its status)");
-  command->add_flag("-s,--leave-stopped", options->leave_stopped, "Leave every task stopped (SIGSTOP)");
-  command->add_flag("-j,--shell-job", options->shell_job, "Our session and terminal take the place of those outside the tree");
+  command->add_flag("-d,--detach", options->detach,
+                    "Return once the tree runs (default: wait for it and exit with its status)");
+  command->add_flag("-s,--leave-stopped", options->leave_stopped,
+                    "Leave every task stopped (SIGSTOP)");
+  command->add_flag("-j,--shell-job", options->shell_job,
+                    "Our session and terminal take the place of those outside the tree");
   command->add_option("--pidfile", options->pidfile, "Write the root's pid to this file");
   command->add_option("--threads", options->threads, "Threads that fill memory");
-  command->add_option("--trace", options->trace, "Write the phases to this file, in Chrome trace format");
+  command->add_option("--trace", options->trace,
+                      "Write the phases to this file, in Chrome trace format");
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }
