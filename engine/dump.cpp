@@ -60,7 +60,7 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record) {
     if (room->look != nullptr) TRY_WHILE(room->look(task, record), "%s", room->name);
     TRY(look_at_threads(task, *room, record));
   }
-  TRY(FileTable::preflight(task, gathered.blockers));
+  TRY(gathered.files.add_task(task, {}, record, &gathered.blockers));
   TRY(gathered.memory.look(task, record, gathered.blockers));
   return {};
 }
@@ -159,20 +159,16 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
   if (request.callbacks.progress) request.callbacks.progress({phase, done, total});
 }
 
-Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered) {
+Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequest& request) {
+  gathered.files.store_content_in(gathered.shared_memory);
   gathered.tasks.resize(tree.tasks().size());
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i]), "task %d (%s)", task.pid,
               task.comm.c_str());
   }
+  TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
-  for (size_t i = 0; i < gathered.tasks.size(); i++) {
-    const Task& task = tree.tasks()[i];
-    if (task.alive())
-      TRY_WHILE(gathered.files.add_task(task, {}, &gathered.tasks[i]), "task %d (%s)", task.pid,
-                task.comm.c_str());
-  }
   return {};
 }
 
@@ -215,7 +211,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   report_progress(request, "freeze", 0, 0);
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   clock.begin("look");
-  TRY(look_at_tree(tree, gathered));
+  TRY(look_at_tree(tree, gathered, request));
   // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
   // all its companions.
   clock.begin("ask");
@@ -263,7 +259,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
 Result<std::vector<Blocker>> find_blockers(const DumpRequest& request) {
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   Gathered gathered;
-  Result<> looked = look_at_tree(tree, gathered);
+  Result<> looked = look_at_tree(tree, gathered, request);
   if (!looked.ok() && gathered.blockers.empty()) return looked.take_error();
   TRY(tree.finish(FinalState::kRun));
   return gathered.blockers.list();
