@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/rseq.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -263,18 +262,6 @@ Result<> Launcher::fill_area() {
   return {};
 }
 
-// The kernel writes to the rseq area whenever it preempts us, and the area is about to be unmapped.
-Result<> leave_rseq() {
-  if (__rseq_size == 0) return {};
-  char* area = static_cast<char*>(__builtin_thread_pointer()) + __rseq_offset;
-  constexpr unsigned kSmallestArea =
-      32;  // what libc registered; __rseq_size may count only the fields in use
-  constexpr int kUnregister = 1;
-  const unsigned size = std::max<unsigned>(__rseq_size, kSmallestArea);
-  TRY(SYSCALL(::syscall(SYS_rseq, area, size, kUnregister, RSEQ_SIG), "rseq: unregister"));
-  return {};
-}
-
 // All of them: libc's own wrapper would leave out the two that it uses itself.
 Result<> block_signals() {
   const uint64_t all = ~0ull;
@@ -287,7 +274,6 @@ Result<> enter(const RestorerLaunch& launch) {
   Launcher launcher(launch);
   TRY(block_signals());
   TRY(launcher.build());
-  TRY(leave_rseq());
   launcher.go();
 }
 

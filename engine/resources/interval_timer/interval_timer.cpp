@@ -19,11 +19,14 @@ Result<> read(const Task&, const Batch& batch, schema::Task* record) {
   for (uint32_t which = 0; which < kTimers; which++) {
     const KernelItimerval& timer = reply->timers[which];
     int64_t value = timer.value_s * kMicro + timer.value_us;
+    int64_t interval = timer.interval_s * kMicro + timer.interval_us;
+    // Expired, and its signal not taken yet: the kernel arms the next round when the signal is.
+    if (value == 0) value = interval;
     if (value == 0) continue;
     schema::IntervalTimer* out = record->add_interval_timers();
     out->set_which(which);
     out->set_value_us(static_cast<uint64_t>(value));
-    out->set_interval_us(static_cast<uint64_t>(timer.interval_s * kMicro + timer.interval_us));
+    out->set_interval_us(static_cast<uint64_t>(interval));
   }
   return {};
 }
