@@ -167,6 +167,7 @@ Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequ
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i]), "task %d (%s)", task.pid,
               task.comm.c_str());
   }
+  gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
   return {};
