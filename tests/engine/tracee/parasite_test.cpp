@@ -558,6 +558,24 @@ TEST_F(ParasiteTest, a_target_that_cannot_have_more_descriptors_is_named_and_unh
   EXPECT_TRUE(target.goes_on());
 }
 
+TEST_F(ParasiteTest, a_target_without_a_vdso_is_entered_through_its_own_text) {
+  Target target([](Shared* shared) {
+    const std::string maps = sys::read_file("/proc/self/maps").take();
+    const size_t line = maps.rfind('\n', maps.find("[vdso]")) + 1;
+    char* end = nullptr;
+    const uint64_t from = std::strtoull(maps.c_str() + line, &end, 16);
+    const uint64_t to = std::strtoull(end + 1, nullptr, 16);
+    TARGET_CHECK(syscall(SYS_munmap, from, to - from) == 0);
+    compute(shared);
+  });
+  const std::string before = target.traces();
+  ASSERT_EQ(before.find("[vdso]"), std::string::npos);
+  for (int time = 0; time < 20; time++) ASSERT_EQ(text(visit_leader(target.pid())), "");
+  EXPECT_TRUE(WIFSIGNALED(end_of(start_engine(target.pid(), Visit::kLeader, "die infected", 0))));
+  EXPECT_TRUE(target.comes_back_to(before)) << target.traces();
+  EXPECT_TRUE(target.goes_on());
+}
+
 TEST_F(ParasiteTest, a_target_under_strict_seccomp_does_not_notice) {
   Target target([](Shared* shared) {
     shared->ready = 1;
