@@ -16,7 +16,7 @@ from harness import PROGRAMS, REPOSITORY, Target, check, read, run, tree_of, wai
 
 BUILD = os.environ.get("NATIVECR_TEST_BUILD", os.path.join(REPOSITORY, "build/test"))
 NATIVECR = os.path.join(BUILD, "nativecr")
-AT_STEPS, AT_TIMES = 120, 80
+KILLS = 200
 PER_TARGET = 10
 
 
@@ -86,20 +86,23 @@ def main():
             steps = count_steps(target)
             duration = time.monotonic() - started
             target.prove("after an undisturbed dump")
-        moments = [("step", 1 + n * steps // AT_STEPS) for n in range(AT_STEPS)]
-        moments += [("time", randomness.uniform(0, duration)) for _ in range(AT_TIMES)]
-        killed = 0
-        for start in range(0, len(moments), PER_TARGET):
+        killed = tried = 0
+        while killed < KILLS:
+            check(tried < 2 * KILLS, f"only {killed} of {tried} dumps were killed in their middle")
             with Computing(program) as target:
-                for kind, moment in moments[start:start + PER_TARGET]:
-                    if kind == "step":
-                        status, _ = dump(target, {"NATIVECR_FAULT_KILL_AT": str(moment)})
-                        check(status == -signal.SIGKILL, f"step {moment} of {steps} was not reached")
+                for _ in range(PER_TARGET):
+                    # Evenly over the steps of a dump, and every third time at a moment of the clock.
+                    if tried % 3 == 2:
+                        moment = f"{randomness.uniform(0, duration):.6f} s"
+                        status, errors = dump(target, {}, float(moment.split()[0]))
                     else:
-                        status, _ = dump(target, {}, moment)
+                        moment = f"step {1 + killed * steps // KILLS} of {steps}"
+                        status, errors = dump(target, {"NATIVECR_FAULT_KILL_AT": moment.split()[1]})
+                    check(status in (0, -signal.SIGKILL), f"killed at {moment}: exit {status}: {errors}")
+                    tried += 1
                     killed += status == -signal.SIGKILL
-                    target.prove(f"killed at {kind} {moment}")
-    print(f"{steps} steps; {killed} of {len(moments)} dumps killed in their middle; every target ran on as it was")
+                    target.prove(f"killed at {moment}")
+    print(f"{steps} steps; {killed} of {tried} dumps killed in their middle; every target ran on as it was")
 
 
 if __name__ == "__main__":
