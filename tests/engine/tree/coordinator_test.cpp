@@ -48,7 +48,9 @@ TEST(coordinator, runs_its_body_in_a_child_with_all_signals_blocked) {
         sigset_t mask;
         ::sigprocmask(SIG_SETMASK, nullptr, &mask);
         if (::getppid() != us || !sigismember(&mask, SIGTERM)) return Error::usage("wrong place");
-        return RestoreReport{.root_pid = 12};
+        RestoreReport report;
+        report.root_pid = 12;
+        return report;
       });
   ASSERT_TRUE(outcome.ok()) << outcome.error().text();
   EXPECT_EQ(outcome.value().root_pid, 12);
@@ -62,10 +64,9 @@ TEST(coordinator, avoids_numbers_that_the_tree_needs) {
     used = pid;
     return ::getpid() != pid && refused++ < 3;
   };
-  auto outcome =
-      run_coordinator({}, avoid, [](const std::function<bool()>&) -> Result<RestoreReport> {
-        return RestoreReport{.root_pid = ::getpid()};
-      });
+  auto outcome = run_coordinator(
+      {}, avoid,
+      [](const std::function<bool()>&) -> Result<RestoreReport> { return RestoreReport{}; });
   ASSERT_TRUE(outcome.ok());
   EXPECT_EQ(refused, 4);
 }
@@ -87,7 +88,9 @@ TEST(coordinator, a_descriptor_that_stays_open_elsewhere_does_not_hold_it_up) {
           ::usleep(300'000);
           ::_exit(0);
         }
-        return RestoreReport{.root_pid = 5};
+        RestoreReport report;
+        report.root_pid = 5;
+        return report;
       });
   ASSERT_TRUE(outcome.ok());
   EXPECT_EQ(outcome.value().root_pid, 5);
@@ -115,7 +118,9 @@ TEST(coordinator, a_caller_with_threads_can_use_it) {
   for (int i = 0; i < 20; i++)
     EXPECT_TRUE(
         run_coordinator({}, nobody, [](const std::function<bool()>&) -> Result<RestoreReport> {
-          return RestoreReport{.phases = {{std::string(1000, 'y'), 1, 2}}};
+          RestoreReport report;
+          report.phases = {{std::string(1000, 'y'), 1, 2}};
+          return report;
         }).ok());
   over = true;
   busy.join();
