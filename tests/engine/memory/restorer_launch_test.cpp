@@ -16,6 +16,7 @@
 
 #include "engine/memory/address_ranges.h"
 #include "engine/memory/staged_memory.h"
+#include "engine/resources/room.h"
 #include "engine/resources/vdso/vdso.h"
 #include "engine/tracee/remote_memory.h"
 
@@ -53,10 +54,14 @@ void add_run(schema::PageMap& map, uint64_t start, uint64_t pages, uint64_t firs
   run->set_stored(first_page * kPageSize);
 }
 
-// Free process numbers, for threads that are created with theirs.
-int unused_tid() {
-  for (int tid = 31000;; tid++)
-    if (::kill(tid, 0) != 0 && ::access(strf("/proc/%d", tid).c_str(), F_OK) != 0) return tid;
+// The first of `count` free process numbers, for threads that are created with theirs; far from
+// where the kernel gives them out.
+int unused_tids(int count) {
+  int free = 0;
+  int tid = 30'000 - ::getpid() % 10'000;
+  for (; free < count; tid--)
+    free = ::access(strf("/proc/%d", tid).c_str(), F_OK) != 0 ? free + 1 : 0;
+  return tid + 1;
 }
 
 schema::Task sample_task(int threads) {
@@ -81,11 +86,9 @@ schema::Task sample_task(int threads) {
   memory->set_env_start(kStack + 0xf010);
   memory->set_env_end(kStack + 0xf020);
   memory->set_auxv(std::string(16, '\0'));
-  int tid = 0;
-  for (int i = 0; i < threads; i++) {
-    tid = i == 0 ? 1000 : (i == 1 ? unused_tid() : tid + 1);
-    task.add_threads()->set_tid(tid);
-  }
+  task.add_threads()->set_tid(1000);
+  const int first = unused_tids(threads);
+  for (int i = 1; i < threads; i++) task.add_threads()->set_tid(first + i);
   return task;
 }
 
@@ -162,6 +165,9 @@ class Newborn {
     StageRequest request{sample.image, sample.task(), nullptr, shift, shared, 2};
     Result<> staged = StagedMemory::stage(
         request, [](uint32_t) -> Result<int> { return Error::malformed("no file"); });
+    // The kernel writes to libc's rseq area whenever it preempts us, and the area goes.
+    for (const TaskRoom* room : task_rooms())
+      if (std::string(room->name) == "rseq") (void)room->restore({sample.task(), RestoreRequest{}});
     StepList steps;
     Error error =
         staged.ok()
