@@ -3,6 +3,7 @@
 #include <sys/sysmacros.h>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
 
 namespace ncr {
 namespace {
@@ -47,6 +48,24 @@ TEST(Device, refuses_a_node_that_became_another_device) {
   Result<Fd> opened = fd_room_of(schema::OpenFile::kDevice)->open(files, record);
   ASSERT_FALSE(opened.ok());
   EXPECT_NE(opened.error().text().find("mknod"), std::string::npos);
+}
+
+CR_TEST(device, null_zero_and_random_go_on) {
+  Fd zero = MUST(sys::open("/dev/zero", O_RDONLY));
+  Fd random = MUST(sys::open("/dev/urandom", O_RDONLY));
+  Fd full = MUST(sys::open("/dev/full", O_WRONLY));
+  checkpoint_restore();
+  char byte = 'x';
+  EXPECT_EQ(::read(zero.get(), &byte, 1), 1);
+  EXPECT_EQ(byte, 0);
+  EXPECT_EQ(::read(random.get(), &byte, 1), 1);
+  EXPECT_EQ(::write(full.get(), &byte, 1), -1);
+}
+
+CR_TEST_WITH(device, kernel_log_is_refused_by_name, .refused_with = "kernel log") {
+  Fd log = MUST(sys::open("/dev/kmsg", O_RDONLY));
+  checkpoint_restore();
+  EXPECT_GE(::fcntl(log.get(), F_GETFL), 0);
 }
 
 }  // namespace

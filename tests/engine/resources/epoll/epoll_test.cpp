@@ -3,6 +3,7 @@
 
 #include "engine/resources/fdinfo.h"
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
 
 namespace ncr {
 namespace {
@@ -101,6 +102,53 @@ TEST(Epoll, refuses_a_target_that_only_a_stranger_holds) {
   Result<uint32_t> id = trip.table().add_local(Fd(::fcntl(epoll.get(), F_DUPFD_CLOEXEC, 0)));
   ASSERT_FALSE(id.ok());
   EXPECT_EQ(id.error().code(), ErrorCode::kUnsupported);
+}
+
+CR_TEST(epoll, goes_on_reporting_and_takes_changes) {
+  Fd event(MUST(SYSCALL(::eventfd(0, EFD_CLOEXEC), "eventfd")));
+  Fd epoll(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
+  add(epoll.get(), event.get(), EPOLLIN, 42);
+  checkpoint_restore();
+  uint64_t one = 1;
+  MUST(sys::write_all(event, &one, sizeof one));
+  epoll_event ready{};
+  ASSERT_EQ(::epoll_wait(epoll.get(), &ready, 1, 0), 1);
+  EXPECT_EQ(ready.data.u64, 42u);
+  ready.events = EPOLLOUT;
+  EXPECT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_MOD, event.get(), &ready), 0)
+      << "known under its number";
+  EXPECT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, event.get(), nullptr), 0);
+}
+
+CR_TEST(epoll, one_may_watch_another) {
+  Fd event(MUST(SYSCALL(::eventfd(0, EFD_CLOEXEC), "eventfd")));
+  Fd inner(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
+  Fd outer(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
+  add(inner.get(), event.get(), EPOLLIN, 1);
+  add(outer.get(), inner.get(), EPOLLIN, 2);
+  checkpoint_restore();
+  uint64_t one = 1;
+  MUST(sys::write_all(event, &one, sizeof one));
+  epoll_event ready{};
+  ASSERT_EQ(::epoll_wait(outer.get(), &ready, 1, 0), 1);
+  EXPECT_EQ(ready.data.u64, 2u);
+}
+
+CR_TEST(epoll, many_targets_of_many_kinds_keep_their_data) {
+  Fd epoll(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
+  std::vector<Fd> events;
+  for (uint64_t i = 0; i < 50; i++) {
+    events.emplace_back(MUST(SYSCALL(::eventfd(0, EFD_CLOEXEC), "eventfd")));
+    add(epoll.get(), events.back().get(), EPOLLIN | EPOLLET, i);
+  }
+  checkpoint_restore();
+  for (uint64_t i = 0; i < 50; i++) {
+    uint64_t one = 1;
+    MUST(sys::write_all(events[i], &one, sizeof one));
+    epoll_event ready{};
+    ASSERT_EQ(::epoll_wait(epoll.get(), &ready, 1, 0), 1);
+    EXPECT_EQ(ready.data.u64, i);
+  }
 }
 
 }  // namespace

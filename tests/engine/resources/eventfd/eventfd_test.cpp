@@ -3,6 +3,8 @@
 #include <sys/eventfd.h>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
 
 namespace ncr {
 namespace {
@@ -54,6 +56,31 @@ TEST(Eventfd, is_told_from_a_semaphore_by_reading_where_the_kernel_does_not_say)
       EXPECT_EQ(total, count) << "the count is as before";
     }
   }
+}
+
+CR_TEST(eventfd, keeps_its_counter_and_its_number) {
+  Fd fd(MUST(SYSCALL(::eventfd(0, EFD_NONBLOCK), "eventfd")));
+  uint64_t count = 1ull << 40;
+  MUST(sys::write_all(fd, &count, sizeof count));
+  checkpoint_restore();
+  EXPECT_EQ(read_counter(fd.get()), count);
+  EXPECT_EQ(::fcntl(fd.get(), F_GETFD), 0) << "no close-on-exec, as it was made";
+}
+
+CR_TEST(eventfd, parent_and_child_still_share_it) {
+  Fd to_child(MUST(SYSCALL(::eventfd(0, EFD_CLOEXEC), "eventfd")));
+  Fd to_parent(MUST(SYSCALL(::eventfd(0, EFD_CLOEXEC), "eventfd")));
+  pid_t child = test::fork_child([&] {
+    uint64_t value = read_counter(to_child.get());
+    MUST(sys::write_all(to_parent, &value, sizeof value));
+  });
+  checkpoint_restore();
+  uint64_t value = 77;
+  MUST(sys::write_all(to_child, &value, sizeof value));
+  EXPECT_EQ(read_counter(to_parent.get()), value);
+  int status = 0;
+  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

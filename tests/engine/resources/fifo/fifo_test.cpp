@@ -1,6 +1,8 @@
 #include <sys/stat.h>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/scratch.h"
 
 namespace ncr {
 namespace {
@@ -79,6 +81,19 @@ TEST_F(FifoTest, names_a_path_that_is_something_else_at_restore) {
   Result<> restored = trip.restore();
   ASSERT_FALSE(restored.ok());
   EXPECT_NE(restored.error().text().find("mkfifo"), std::string::npos);
+}
+
+CR_TEST(fifo, bytes_in_flight_arrive) {
+  test::Scratch scratch;
+  std::string path = scratch.file("fifo");
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  Fd read = MUST(sys::open(path.c_str(), O_RDONLY | O_NONBLOCK));
+  Fd write = MUST(sys::open(path.c_str(), O_WRONLY));
+  ASSERT_EQ(::write(write.get(), "queued", 6), 6);
+  checkpoint_restore();
+  EXPECT_EQ(read_some(read.get()), "queued");
+  ASSERT_EQ(::write(write.get(), "more", 4), 4);
+  EXPECT_EQ(read_some(read.get()), "more");
 }
 
 }  // namespace

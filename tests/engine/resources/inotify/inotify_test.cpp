@@ -6,6 +6,8 @@
 
 #include "engine/resources/fdinfo.h"
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/scratch.h"
 
 namespace ncr {
 namespace {
@@ -90,6 +92,23 @@ TEST_F(InotifyTest, watches_only_in_the_last_stage) {
   std::memcpy(&step, late.data() + sizeof(wire::StepHeader), sizeof step);
   EXPECT_EQ(step.descriptor, 9);
   EXPECT_STREQ(late.c_str() + sizeof(wire::StepHeader) + sizeof step, "/a/b");
+}
+
+CR_TEST(inotify, reports_what_happens_after_the_restore_and_nothing_of_the_restore) {
+  test::Scratch scratch;
+  Fd fd(MUST(SYSCALL(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK), "inotify_init1")));
+  int descriptor = ::inotify_add_watch(fd.get(), scratch.path().c_str(), IN_ALL_EVENTS);
+  checkpoint_restore();
+  int waiting = 0;
+  ASSERT_EQ(::ioctl(fd.get(), FIONREAD, &waiting), 0);
+  EXPECT_EQ(waiting, 0);
+  ASSERT_EQ(::mkdir(scratch.file("new").c_str(), 0700), 0);
+  alignas(inotify_event) char buffer[512];
+  ASSERT_GT(::read(fd.get(), buffer, sizeof buffer), 0);
+  const auto* event = reinterpret_cast<const inotify_event*>(buffer);
+  EXPECT_EQ(event->wd, descriptor);
+  EXPECT_STREQ(event->name, "new");
+  ::rmdir(scratch.file("new").c_str());
 }
 
 }  // namespace

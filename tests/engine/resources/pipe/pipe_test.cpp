@@ -5,6 +5,8 @@
 #include <csignal>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
 
 namespace ncr {
 namespace {
@@ -158,6 +160,53 @@ TEST(Pipe, an_end_that_leads_outside_is_a_blocker_unless_it_is_standard_input_or
   Blockers one;
   ASSERT_TRUE(room->check({{&end, &task, FdNumber{7}}}, {}, one).ok());
   EXPECT_EQ(one.list().size(), 1u);
+}
+
+CR_TEST(pipe, bytes_in_flight_arrive_once_and_in_order) {
+  Ends ends;
+  ASSERT_EQ(::write(ends.write.get(), "first ", 6), 6);
+  checkpoint_restore();
+  ASSERT_EQ(::write(ends.write.get(), "second", 6), 6);
+  EXPECT_EQ(read_some(ends.read.get()), "first second");
+}
+
+CR_TEST(pipe, a_child_that_waits_for_input_gets_it) {
+  Ends down;
+  Ends up;
+  pid_t child = test::fork_child([&] {
+    down.write = Fd();
+    std::string text = read_some(down.read.get());
+    MUST(sys::write_all(up.write, text.data(), text.size()));
+    EXPECT_EQ(read_some(down.read.get()), "") << "end of file, once the parent closed its end";
+  });
+  checkpoint_restore();
+  ASSERT_EQ(::write(down.write.get(), "hello", 5), 5);
+  EXPECT_EQ(read_some(up.read.get()), "hello");
+  down.write = Fd();
+  int status = 0;
+  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
+  EXPECT_EQ(status, 0);
+}
+
+CR_TEST(pipe, a_full_pipe_stays_full) {
+  Ends ends(O_NONBLOCK);
+  std::string block(4096, 'x');
+  size_t written = 0;
+  for (ssize_t put = 0; (put = ::write(ends.write.get(), block.data(), block.size())) > 0;)
+    written += static_cast<size_t>(put);
+  checkpoint_restore();
+  EXPECT_EQ(::write(ends.write.get(), "x", 1), -1);
+  size_t taken = 0;
+  while (size_t got = read_some(ends.read.get()).size()) taken += got;
+  EXPECT_EQ(taken, written);
+}
+
+CR_TEST(pipe, nobody_is_left_at_the_other_end) {
+  Ends ends;
+  ends.read = Fd();
+  ::signal(SIGPIPE, SIG_IGN);
+  checkpoint_restore();
+  EXPECT_EQ(::write(ends.write.get(), "x", 1), -1) << "as before";
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 #include <sys/stat.h>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
+#include "tests/support/scratch.h"
 
 namespace ncr {
 namespace {
@@ -240,6 +243,108 @@ TEST_F(RegularFileTest, a_mapped_file_is_met_once_per_way_of_access) {
   uint32_t one = value_of(trip.table().add_mapped(fd, path_, false, O_RDONLY));
   EXPECT_EQ(value_of(trip.table().add_mapped(fd, path_, false, O_RDONLY)), one);
   EXPECT_NE(value_of(trip.table().add_mapped(fd, path_, false, O_RDWR)), one);
+}
+
+CR_TEST(regular_file, goes_on_where_it_was) {
+  test::Scratch scratch;
+  Fd fd = MUST(sys::open(scratch.file("log").c_str(), O_RDWR | O_CREAT | O_APPEND, 0600));
+  MUST(sys::write_all(fd, "before ", 7));
+  checkpoint_restore();
+  EXPECT_EQ(::lseek(fd.get(), 0, SEEK_CUR), 7);
+  MUST(sys::write_all(fd, "after", 5));
+  EXPECT_EQ(test::file_text(scratch.file("log")), "before after");
+}
+
+CR_TEST(regular_file, dup_and_fork_still_share_the_position) {
+  test::Scratch scratch;
+  Fd fd = MUST(sys::open(scratch.file("data").c_str(), O_RDWR | O_CREAT, 0600));
+  Fd copy(::dup(fd.get()));
+  Fd other = MUST(sys::open(scratch.file("data").c_str(), O_RDWR));
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  Fd read(ends[0]);
+  Fd write(ends[1]);
+  pid_t child = test::fork_child([&] {
+    char go = 0;
+    MUST(sys::read_exact(read, &go, 1));
+    MUST(sys::write_all(fd, "child", 5));
+  });
+  checkpoint_restore();
+  MUST(sys::write_all(write, "x", 1));
+  int status = 0;
+  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
+  EXPECT_EQ(::lseek(copy.get(), 0, SEEK_CUR), 5) << "moved by the child";
+  EXPECT_EQ(::lseek(other.get(), 0, SEEK_CUR), 0) << "a description of its own";
+}
+
+CR_TEST(regular_file, an_unlinked_file_keeps_its_content_and_stays_one_file) {
+  test::Scratch scratch;
+  std::string path = scratch.file("gone");
+  Fd fd = MUST(sys::open(path.c_str(), O_RDWR | O_CREAT, 0640));
+  Fd reader = MUST(sys::open(path.c_str(), O_RDONLY));
+  std::string content(100'000, 'c');
+  MUST(sys::write_all(fd, content.data(), content.size()));
+  ASSERT_EQ(::ftruncate(fd.get(), 1 << 20), 0);
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  checkpoint_restore();
+  EXPECT_FALSE(test::file_exists(path));
+  std::string now(content.size(), '\0');
+  MUST(sys::pread_exact(reader, now.data(), now.size(), 0));
+  EXPECT_EQ(now, content);
+  struct stat stat {};
+  ASSERT_EQ(::fstat(fd.get(), &stat), 0);
+  EXPECT_EQ(stat.st_size, 1 << 20);
+  EXPECT_EQ(stat.st_nlink, 0u);
+  EXPECT_EQ(stat.st_mode & 07777, 0640u);
+  MUST(sys::pwrite_all(fd, "new", 3, 0));
+  MUST(sys::pread_exact(reader, now.data(), 3, 0));
+  EXPECT_EQ(now.substr(0, 3), "new");
+}
+
+CR_TEST(regular_file, directories_and_paths_stay_open) {
+  test::Scratch scratch;
+  test::append_to(scratch.file("inside"), "text");
+  Fd directory = MUST(sys::open(scratch.path().c_str(), O_RDONLY | O_DIRECTORY));
+  Fd only_path = MUST(sys::open(scratch.path().c_str(), O_PATH));
+  checkpoint_restore();
+  EXPECT_EQ(MUST(sys::read_file_at(directory, "inside")), "text");
+  EXPECT_EQ(MUST(sys::read_file_at(only_path, "inside")), "text");
+}
+
+CR_TEST(regular_file, close_on_exec_is_of_the_descriptor) {
+  Fd with = MUST(sys::open("/dev/null", O_RDONLY));
+  Fd without(::dup(with.get()));
+  checkpoint_restore();
+  EXPECT_EQ(::fcntl(with.get(), F_GETFD), FD_CLOEXEC);
+  EXPECT_EQ(::fcntl(without.get(), F_GETFD), 0);
+}
+
+CR_TEST(file_lock, locks_of_every_kind_are_held_again) {
+  test::Scratch scratch;
+  Fd flocked = MUST(sys::open(scratch.file("flock").c_str(), O_RDWR | O_CREAT, 0600));
+  Fd posix = MUST(sys::open(scratch.file("posix").c_str(), O_RDWR | O_CREAT, 0600));
+  ASSERT_EQ(::flock(flocked.get(), LOCK_EX), 0);
+  struct flock range {};
+  range.l_type = F_WRLCK;
+  range.l_start = 10;
+  range.l_len = 5;
+  ASSERT_EQ(::fcntl(posix.get(), F_SETLK, &range), 0);
+  checkpoint_restore();
+  pid_t child = test::fork_child([&] {
+    Fd rival = MUST(sys::open(scratch.file("flock").c_str(), O_RDWR));
+    EXPECT_NE(::flock(rival.get(), LOCK_SH | LOCK_NB), 0);
+    struct flock ask {};
+    ask.l_type = F_RDLCK;
+    Fd other = MUST(sys::open(scratch.file("posix").c_str(), O_RDWR));
+    ASSERT_EQ(::fcntl(other.get(), F_GETLK, &ask), 0);
+    EXPECT_EQ(ask.l_type, F_WRLCK);
+    EXPECT_EQ(ask.l_start, 10);
+    EXPECT_EQ(ask.l_len, 5);
+    EXPECT_EQ(ask.l_pid, ::getppid());
+  });
+  int status = 0;
+  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
+  EXPECT_EQ(status, 0);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sys/timerfd.h>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
 
 namespace ncr {
 namespace {
@@ -69,6 +70,38 @@ TEST(Timerfd, is_armed_by_the_last_stage_only) {
   EXPECT_EQ(step.fd, 7);
   EXPECT_EQ(step.value_ns, 5u);
   EXPECT_EQ(step.ticks, 3u);
+}
+
+CR_TEST(timerfd, is_armed_again_with_the_time_that_was_left) {
+  Fd fd(MUST(SYSCALL(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC), "timerfd_create")));
+  itimerspec value{{2, 0}, {kHour, 0}};
+  MUST(SYSCALL(::timerfd_settime(fd.get(), 0, &value, nullptr), "timerfd_settime"));
+  checkpoint_restore();
+  itimerspec now{};
+  MUST(SYSCALL(::timerfd_gettime(fd.get(), &now), "timerfd_gettime"));
+  EXPECT_EQ(now.it_interval.tv_sec, 2);
+  EXPECT_GT(now.it_value.tv_sec, kHour - 600);
+}
+
+CR_TEST(timerfd, an_expiration_that_nobody_read_is_still_there) {
+  Fd fd(MUST(SYSCALL(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC), "timerfd_create")));
+  itimerspec value{{0, 0}, {0, 1}};
+  MUST(SYSCALL(::timerfd_settime(fd.get(), 0, &value, nullptr), "timerfd_settime"));
+  pollfd wait{fd.get(), POLLIN, 0};
+  ASSERT_EQ(::poll(&wait, 1, -1), 1);
+  checkpoint_restore();
+  uint64_t ticks = 0;
+  MUST(sys::read_exact(fd, &ticks, sizeof ticks));
+  EXPECT_EQ(ticks, 1u);
+}
+
+CR_TEST(timerfd, a_disarmed_one_stays_disarmed) {
+  Fd fd(MUST(
+      SYSCALL(::timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd_create")));
+  checkpoint_restore();
+  itimerspec now{};
+  MUST(SYSCALL(::timerfd_gettime(fd.get(), &now), "timerfd_gettime"));
+  EXPECT_EQ(now.it_value.tv_sec + now.it_value.tv_nsec, 0);
 }
 
 }  // namespace
