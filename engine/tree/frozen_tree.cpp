@@ -5,9 +5,9 @@
 // same time), then ask whether anything was born since before the look. If so, look again. With all
 // known tasks stopped, a look that finds nothing new is final. What takes time (reading /proc,
 // opening pidfds) is done before the first stop, as far as it can be. A task in an uninterruptible
-// sleep (a vfork parent whose child we just stopped) cannot be stopped nor let go: then all others
-// are let go for a moment and it is tried again, until the timeout. A process that forks and exits
-// faster than we can look may keep ahead of us; request.freeze_cgroup is for that.
+// sleep (a vfork parent whose child we just stopped) cannot be stopped nor let go: it stays
+// interrupted while all others run again, until it stops or the timeout ends. A process that forks
+// and exits faster than we can look may keep ahead of us; request.freeze_cgroup is for that.
 #include "engine/tree/frozen_tree.h"
 
 #include <fcntl.h>
