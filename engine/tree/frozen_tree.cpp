@@ -87,6 +87,8 @@ struct FrozenTree::Impl {
   ~Impl() { (void)let_go(); }
 
   Result<> stop_everything();
+  Result<> look();
+  bool all_known() const;
   Result<> freeze();
   Result<bool> stop_known();
   Result<> give_way();
@@ -114,6 +116,7 @@ struct FrozenTree::Impl {
   std::vector<Task> tasks;
   std::map<pid_t, size_t> index;  // of tasks, while the tree is being collected
   std::set<pid_t> listed;         // tasks whose threads were seized at least once
+  bool someone_vanished = false;  // since the last look
   std::pair<pid_t, pid_t> stuck;  // task and thread that we last waited for
 };
 
@@ -126,13 +129,17 @@ Result<Task> FrozenTree::Impl::open_task(const proc::Stat& stat) const {
   return task;
 }
 
-// Opens what is new in the tree. A task that exits meanwhile is left out here and by the next look.
+// Opens what is new in the tree. If a task exited meanwhile, the next look says who has its
+// children.
 Result<> FrozenTree::Impl::adopt(const std::vector<const proc::Stat*>& members) {
   for (const proc::Stat* stat : members) {
     if (index.contains(stat->pid)) continue;
     Result<Task> task = open_task(*stat);
     if (!task.ok()) {
-      if (task.error().code() == ErrorCode::kGone || task.error().os_error() == ENOENT) continue;
+      if (task.error().code() == ErrorCode::kGone || task.error().os_error() == ENOENT) {
+        someone_vanished = true;
+        continue;
+      }
       if (task.error().os_error() == EMFILE)
         return task.take_error().while_doing(
             "a large tree takes two descriptors for every task: raise RLIMIT_NOFILE");
@@ -247,6 +254,7 @@ Result<bool> FrozenTree::Impl::refresh() {
     if (!read.ok()) {  // reaped meanwhile
       table.erase(task.pid);
       task.pid = 0;
+      complete = false;  // who was read before may have been its child
       continue;
     }
     const proc::Stat& stat = *read.value();
@@ -331,27 +339,37 @@ Result<> FrozenTree::Impl::stop_everything() {
     since = now_ns();
     TRY(cgroup->freeze(deadline));
   }
-  BirthMark mark = TRY(read_birth_mark());
-  TRY(table.scan());
+  pid_t last_pid = TRY(read_last_pid());
+  TRY(look());
   for (;;) {
     const bool stopped = TRY(stop_known());
     if (!stopped) TRY(give_way());
     const bool complete = TRY(refresh()) && stopped;
-    const BirthMark now = TRY(read_birth_mark());
-    if (complete && now == mark) return {};
+    const pid_t now = TRY(read_last_pid());
+    const bool looked = TRY(table.scan_pids(last_pid, now));
+    if (!looked || someone_vanished) TRY(look());
+    last_pid = now;
+    if (complete && all_known()) return {};
     if (now_ns() > deadline)
-      return Error::system(
-          ETIMEDOUT, strf("could not stop the tree within %u ms: new processes and threads keep "
-                          "appearing; freeze_cgroup holds them still",
-                          request.freeze_timeout_ms));
-    mark = now;
-    TRY(table.scan());
-    const std::vector<const proc::Stat*> members = tree_below(table.stats(), request.pid);
-    const bool all_known =
-        std::all_of(members.begin(), members.end(),
-                    [this](const proc::Stat* stat) { return index.contains(stat->pid); });
-    if (complete && all_known && !has_unknown_parent(table.stats())) return {};
+      return Error::system(ETIMEDOUT,
+                           strf("could not stop the tree within %u ms: new processes and threads "
+                                "keep appearing; freeze_cgroup holds them still",
+                                request.freeze_timeout_ms));
   }
+}
+
+// A look at everybody. The children of one that exits meanwhile are looked at again.
+Result<> FrozenTree::Impl::look() {
+  someone_vanished = false;
+  TRY(table.scan());
+  for (int tries = 0; table.erase_orphans() && tries < 10; tries++) TRY(table.scan());
+  return {};
+}
+
+bool FrozenTree::Impl::all_known() const {
+  const std::vector<const proc::Stat*> members = tree_below(table.stats(), request.pid);
+  return std::all_of(members.begin(), members.end(),
+                     [this](const proc::Stat* stat) { return index.contains(stat->pid); });
 }
 
 Result<> FrozenTree::Impl::freeze() {

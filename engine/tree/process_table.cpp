@@ -9,7 +9,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -23,32 +25,22 @@ pid_t parse_pid(std::string_view text) {
   return error == std::errc() && end == text.data() + text.size() ? pid : 0;
 }
 
-// The last field of "0.20 0.18 0.12 1/80 11206", and the number after the slash.
-template <class T>
-bool parse_tail(std::string_view text, T* value) {
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 struct CloseDirectory {
   void operator()(DIR* directory) const { ::closedir(directory); }
 };
 
 }  // namespace
 
-Result<BirthMark> parse_loadavg(std::string_view text) {
+// The last field of "0.20 0.18 0.12 1/80 11206".
+Result<pid_t> parse_loadavg(std::string_view text) {
   while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
-  const size_t slash = text.find('/');
   const size_t blank = text.rfind(' ');
-  BirthMark mark;
-  if (slash == std::string_view::npos || blank == std::string_view::npos || blank < slash ||
-      !parse_tail(text.substr(slash + 1, blank - slash - 1), &mark.threads) ||
-      !parse_tail(text.substr(blank + 1), &mark.last_pid))
-    return Error::malformed("/proc/loadavg: not \"a b c running/threads last_pid\"");
-  return mark;
+  const pid_t pid = blank == std::string_view::npos ? 0 : parse_pid(text.substr(blank + 1));
+  if (pid <= 0) return Error::malformed("/proc/loadavg: does not end with a pid");
+  return pid;
 }
 
-Result<BirthMark> read_birth_mark() {
+Result<pid_t> read_last_pid() {
   std::string text = TRY(sys::read_file("/proc/loadavg"));
   return parse_loadavg(text);
 }
@@ -62,20 +54,61 @@ Result<std::vector<pid_t>> numbered_entries(const Fd& parent, const char* path) 
   return pids;
 }
 
+// A process that exits meanwhile is as if it had never been.
+Result<> ProcessTable::read_process(pid_t pid, Stats* into) {
+  if (!proc_.valid()) proc_ = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
+  char path[32];
+  std::snprintf(path, sizeof path, "%d/stat", pid);
+  const int fd = ::openat(proc_.get(), path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return {};
+  Fd file(fd);
+  char text[2048];  // the kernel writes it in one go, below 1 kB
+  Result<ssize_t> size = SYSCALL(::read(fd, text, sizeof text), "read /proc/%s", path);
+  if (!size.ok() || size.value() == 0) return {};
+  proc::Stat stat = TRY(proc::parse_stat({text, static_cast<size_t>(size.value())}));
+  into->insert_or_assign(into->end(), pid, std::move(stat));
+  return {};
+}
+
 Result<> ProcessTable::scan() {
   std::vector<pid_t> pids = TRY(numbered_entries(Fd(), "/proc"));
   Stats found;
   for (pid_t pid : pids) {
-    if (auto known = stats_.find(pid); known != stats_.end()) {
+    if (auto known = stats_.find(pid); known != stats_.end())
       found.insert(stats_.extract(known));
-      continue;
-    }
-    Result<std::string> text = sys::read_file(strf("/proc/%d/stat", pid).c_str());
-    if (!text.ok()) continue;  // it exited meanwhile
-    found.emplace(pid, TRY(proc::parse_stat(text.value())));
+    else
+      TRY(read_process(pid, &found));
   }
   stats_ = std::move(found);
   return {};
+}
+
+// /proc/N opens for threads too, though it does not list them; only for leaders there is a pidfd. A
+// few pids from before are looked at as well: a fork takes its pid some microseconds before the
+// child can be seen.
+Result<bool> ProcessTable::scan_pids(pid_t after, pid_t last) {
+  constexpr pid_t kMany = 64;
+  constexpr pid_t kInFlight = 8;
+  if (last < after || last - after > kMany) return false;
+  for (pid_t pid = std::max(after - kInFlight, 0) + 1; pid <= last; pid++) {
+    if (stats_.contains(pid)) continue;
+    TRY(read_process(pid, &stats_));
+    auto found = stats_.find(pid);
+    if (found == stats_.end()) continue;
+    if (!sys::pidfd_open(pid).ok())
+      stats_.erase(found);
+    else if (found->second.ppid != 0 && !stats_.contains(found->second.ppid))
+      return false;
+  }
+  return true;
+}
+
+bool ProcessTable::erase_orphans() {
+  std::vector<pid_t> orphans;
+  for (const auto& [pid, stat] : stats_)
+    if (stat.ppid != 0 && !stats_.contains(stat.ppid)) orphans.push_back(pid);
+  for (pid_t pid : orphans) stats_.erase(pid);
+  return !orphans.empty();
 }
 
 std::vector<const proc::Stat*> tree_below(const ProcessTable::Stats& stats, pid_t root) {
@@ -90,12 +123,6 @@ std::vector<const proc::Stat*> tree_below(const ProcessTable::Stats& stats, pid_
       tree.insert(tree.end(), below->second.begin(), below->second.end());
   }
   return tree;
-}
-
-bool has_unknown_parent(const ProcessTable::Stats& stats) {
-  for (const auto& [pid, stat] : stats)
-    if (stat.ppid != 0 && !stats.contains(stat.ppid)) return true;
-  return false;
 }
 
 }  // namespace ncr

@@ -11,15 +11,9 @@
 
 namespace ncr {
 
-// Has any process or thread come into being between two looks? Equal marks: none has.
-struct BirthMark {
-  uint64_t threads = 0;  // of the whole machine
-  pid_t last_pid =
-      0;  // given out in our pid namespace; a fork inside a nested one takes one here too
-  bool operator==(const BirthMark&) const = default;
-};
-Result<BirthMark> parse_loadavg(std::string_view text);
-Result<BirthMark> read_birth_mark();
+// The pid given out last in our pid namespace; a fork inside a nested one takes one here too.
+Result<pid_t> parse_loadavg(std::string_view text);
+Result<pid_t> read_last_pid();
 
 // The entries of a directory like /proc or /proc/PID/task that are numbers, in the kernel's order:
 // ascending there.
@@ -31,20 +25,24 @@ class ProcessTable {
 
   // Reads the processes that were not there at the last scan, and forgets those that are gone.
   Result<> scan();
+  // The same by looking only at the pids that were given out in between. False if that cannot be
+  // done (too many, or the numbers began anew): then it takes a scan().
+  Result<bool> scan_pids(pid_t after, pid_t last);
   void update(const proc::Stat& stat) { stats_[stat.pid] = stat; }
   void erase(pid_t pid) { stats_.erase(pid); }
+  // Drops processes whose parent is not in the table (it exited during the scan, who inherited them
+  // is not known), to be read anew. True if there were any.
+  bool erase_orphans();
   const Stats& stats() const { return stats_; }
 
  private:
+  Result<> read_process(pid_t pid, Stats* into);
   Stats stats_;
+  Fd proc_;
 };
 
 // The root and all its descendants, parents before children, siblings by pid. Empty if there is no
 // such root.
 std::vector<const proc::Stat*> tree_below(const ProcessTable::Stats& stats, pid_t root);
-
-// A process whose parent is not in the table: the parent exited during the scan, who inherited its
-// children is not known.
-bool has_unknown_parent(const ProcessTable::Stats& stats);
 
 }  // namespace ncr
