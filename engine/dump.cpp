@@ -7,10 +7,14 @@
 
 #include "arch_current/extended_state.h"
 #include "engine/base/phase_clock.h"
+#include "engine/base/quiet_thread.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
 #include "engine/memory/memory_dump.h"
+#include "engine/memory/page_runs.h"
 #include "engine/memory/page_store.h"
+#include "engine/memory/page_table.h"
+#include "engine/memory/vma_reader.h"
 #include "engine/request.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/room.h"
@@ -50,8 +54,11 @@ Result<> look_at_threads(const Task& task, const TaskRoom& room, schema::Task* r
   return {};
 }
 
+using VmaSource = std::function<Result<std::vector<VmaLine>>()>;
+
 // Everything that /proc, ptrace and duplicated descriptors tell. The target is only looked at.
-Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record) {
+Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record,
+                 const VmaSource& vmas) {
   describe(task, record);
   if (!task.alive()) return {};
   for (const TaskRoom* room : task_rooms()) {
@@ -61,7 +68,8 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record) {
     TRY(look_at_threads(task, *room, record));
   }
   TRY(gathered.files.add_task(task, {}, record, &gathered.blockers));
-  TRY(gathered.memory.look(task, record, gathered.blockers));
+  std::vector<VmaLine> lines = TRY(vmas());
+  TRY(gathered.memory.look(task, lines, record, gathered.blockers));
   return {};
 }
 
@@ -161,11 +169,12 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
 
 Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequest& request) {
   gathered.files.store_content_in(gathered.shared_memory);
+  VmaReader vmas(tree.tasks(), worker_threads(request.threads));
   gathered.tasks.resize(tree.tasks().size());
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
-    TRY_WHILE(look_at(task, gathered, &gathered.tasks[i]), "task %d (%s)", task.pid,
-              task.comm.c_str());
+    TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),
+              "task %d (%s)", task.pid, task.comm.c_str());
   }
   gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
   TRY(gathered.files.check(request, gathered.blockers));
@@ -187,9 +196,11 @@ Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& reque
 Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {
   gathered.pages.resize(gathered.tasks.size());
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
-    const schema::Task& task = gathered.tasks[i];
+    schema::Task& task = gathered.tasks[i];
     gathered.pages[i].set_pid(task.pid());
     if (task.state() == schema::TASK_ZOMBIE) continue;
+    Fd pagemap = TRY(open_pagemap(task.pid()));
+    TRY_WHILE(find_guard_pages(pagemap, task.mutable_memory()), "task %d", task.pid());
     TRY_WHILE(store.add_task(task.pid(), task.memory(), &gathered.pages[i]),
               "memory of task %d (%s)", task.pid(), task.comm().c_str());
   }

@@ -1,5 +1,9 @@
 #include "engine/base/quiet_thread.h"
 
+#include <sched.h>
+
+#include <algorithm>
+
 #include <csignal>
 
 namespace ncr {
@@ -29,6 +33,14 @@ QuietThread::QuietThread(std::function<void()> body) {
 
 QuietThread::~QuietThread() {
   if (thread_) pthread_join(*thread_, nullptr);
+}
+
+unsigned worker_threads(unsigned wanted) {
+  constexpr int kMost = 4;
+  if (wanted != 0) return wanted;
+  cpu_set_t cpus;
+  if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 1;
+  return static_cast<unsigned>(std::clamp(CPU_COUNT(&cpus), 1, kMost));
 }
 
 }  // namespace ncr

@@ -23,4 +23,8 @@ class [[nodiscard]] QuietThread {
   std::optional<pthread_t> thread_;
 };
 
+// How many threads, the caller's included, share a piece of work: `wanted`, or 0 for one per CPU
+// that we may use, 4 at most.
+unsigned worker_threads(unsigned wanted);
+
 }  // namespace ncr

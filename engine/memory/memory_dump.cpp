@@ -5,8 +5,6 @@
 #include "engine/memory/memory_dump.h"
 
 #include <fcntl.h>
-#include <linux/kcmp.h>
-#include <sys/mman.h>
 
 namespace ncr {
 namespace {
@@ -16,33 +14,16 @@ std::string map_files_name(const VmaLine& line) {
               static_cast<unsigned long long>(line.vma.end()));
 }
 
-// Says why a VMA cannot be restored, or nothing.
-const char* refusal(const VmaLine& line) {
-  auto has = [&](const char* flag) { return line.flags.find(flag) != std::string::npos; };
-  if (line.unsupported_io)
-    return "it is device memory (VM_IO or VM_PFNMAP), which only its driver can rebuild";
-  if (has(" ht") || line.flags.starts_with("ht")) return "huge pages of hugetlbfs come next";
-  if (has(" um") || has(" uw") || has(" ui"))
-    return "it is registered with a userfaultfd, which comes next";
-  if (has(" ss")) return "shadow stacks are not restored yet";
-  if (line.path.starts_with("/SYSV")) return "System V shared memory comes next";
-  if (line.path.starts_with("anon_inode:"))
-    return "the ring or counter behind this mapping comes next";
-  if (line.path.starts_with("[uprobes]"))
-    return "a uprobe is set in the program; remove the probe first";
-  return nullptr;
-}
-
 }  // namespace
 
-Result<> MemoryDump::look(const Task& task, schema::Task* record, Blockers& blockers) {
-  std::string smaps = TRY(sys::read_file_at(task.proc, "smaps"));
-  std::vector<VmaLine> lines = TRY_WHILE(parse_smaps(smaps), "/proc/%d/smaps", task.pid);
+Result<> MemoryDump::look(const Task& task, const std::vector<VmaLine>& lines, schema::Task* record,
+                          Blockers& blockers) {
   schema::Memory* memory = record->mutable_memory();
   for (const VmaLine& line : lines) {
-    if (const char* why = refusal(line)) {
-      blockers.add(
-          task, strf("mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str()), why);
+    if (!line.unsupported.empty()) {
+      blockers.add(task,
+                   strf("mapping %s (%s)", map_files_name(line).c_str() + 10, line.path.c_str()),
+                   line.unsupported + " is not restored by this version");
       continue;
     }
     schema::Vma* vma = memory->add_vmas();

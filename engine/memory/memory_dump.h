@@ -16,9 +16,10 @@ class MemoryDump {
  public:
   MemoryDump(FileTable& files, SharedMemoryTable& shared) : files_(files), shared_(shared) {}
 
-  // Reads the VMAs of a stopped task into *record; what cannot be restored goes to `blockers`.
+  // The VMAs of a stopped task into *record; what cannot be restored goes to `blockers`.
   // Touches nothing in the target.
-  Result<> look(const Task& task, schema::Task* record, Blockers& blockers);
+  Result<> look(const Task& task, const std::vector<VmaLine>& lines, schema::Task* record,
+                Blockers& blockers);
 
  private:
   Result<> add_backing(const Task& task, const VmaLine& line, schema::Vma* vma);

@@ -21,15 +21,7 @@
 namespace ncr {
 namespace {
 
-constexpr unsigned kMostThreads = 4;
 constexpr uint64_t kSmallObject = 64;  // pages
-
-unsigned thread_count(unsigned wanted) {
-  if (wanted != 0) return wanted;
-  cpu_set_t cpus;
-  if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 1;
-  return std::clamp(static_cast<unsigned>(CPU_COUNT(&cpus)), 1u, kMostThreads);
-}
 
 void append_run(schema::PageMap* map, const PlacedRun& run) {
   bool zero = run.stored == PlacedRun::kZero;
@@ -236,7 +228,7 @@ PageStore::~PageStore() = default;
 Result<PageStore> PageStore::create(ImageDir& images, unsigned threads) {
   Fd output = TRY(images.create_raw(kPagesFile));
   std::string path = images.path() + "/" + kPagesFile;
-  return PageStore(std::make_unique<Impl>(std::move(output), path, thread_count(threads)));
+  return PageStore(std::make_unique<Impl>(std::move(output), path, worker_threads(threads)));
 }
 
 Result<> PageStore::add_task(pid_t pid, const schema::Memory& memory, schema::PageMap* map) {

@@ -1,0 +1,43 @@
+// The VMAs of many frozen tasks, read ahead by other threads: the kernel walks page tables for
+// /proc/PID/smaps, and that is a good part of the time that a large tree stands still.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "engine/base/quiet_thread.h"
+#include "engine/memory/vma_table.h"
+#include "engine/tree/frozen_tree.h"
+
+namespace ncr {
+
+class VmaReader {
+ public:
+  // `tasks` must outlive the reader and stay frozen. No thread is started for a handful of tasks.
+  VmaReader(const std::vector<Task>& tasks, unsigned threads);
+  ~VmaReader();
+
+  // The VMAs of tasks[index], once; waits for them or reads them itself.
+  Result<std::vector<VmaLine>> take(size_t index);
+
+ private:
+  using Lines = Result<std::vector<VmaLine>>;
+  enum class State : char { kUnread, kBeingRead, kRead };
+
+  void read_ahead();
+  const std::vector<Task>& tasks_;
+  std::mutex mutex_;
+  std::condition_variable read_;
+  std::vector<State> states_;
+  std::vector<std::optional<Lines>> lines_;
+  size_t next_ = 0;  // where a helper looks for work; only a bounded number of tasks are read ahead
+  size_t taken_ = 0;
+  bool stop_ = false;
+  std::condition_variable room_;
+  std::vector<QuietThread> threads_;
+};
+
+}  // namespace ncr
