@@ -93,6 +93,7 @@ Result<> pwrite_all(const Fd& fd, const void* data, size_t size, uint64_t offset
   const char* at = static_cast<const char*>(data);
   while (size > 0) {
     ssize_t put = TRY(SYSCALL(::pwrite(fd.get(), at, size, static_cast<off_t>(offset)), "pwrite"));
+    if (put == 0) return Error::gone("pwrite: nothing is written any more");  // /proc/PID/mem of a dead task
     at += put;
     size -= static_cast<size_t>(put);
     offset += static_cast<uint64_t>(put);

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 
@@ -44,13 +45,19 @@ bool is_fault(int signal) {
 }
 
 // A leader that was killed is no zombie to wait for until its threads are collected, so waitid
-// alone may tell nothing of it.
+// alone may tell nothing of it. One that is on its way out has lost memory and descriptors already.
 bool is_dead(pid_t tid) {
+  constexpr unsigned kExiting = 4;  // PF_EXITING
   Result<std::string> stat = sys::read_file(strf("/proc/%d/stat", tid).c_str());
   if (!stat.ok()) return true;
   const size_t name_end = stat.value().rfind(')');
-  const char state = name_end == std::string::npos ? 'X' : stat.value().c_str()[name_end + 2];
-  return state == 'Z' || state == 'X';
+  if (name_end == std::string::npos) return true;
+  char state = 'X';
+  unsigned flags = 0;
+  if (std::sscanf(stat.value().c_str() + name_end + 1, " %c %*d %*d %*d %*d %*d %u", &state,
+                  &flags) != 2)
+    return true;
+  return state == 'Z' || state == 'X' || (flags & kExiting) != 0;
 }
 
 // The next stop of the thread as waitid's si_status, kRunning if there is none yet. An exit is left
@@ -67,8 +74,8 @@ Result<int> poll_stop(pid_t tid) {
   if (info.si_pid == 0) return kRunning;
   if (info.si_code != CLD_TRAPPED) return Error::gone(strf("thread %d exited", tid));
   const int status = info.si_status;
-  TRY(SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | WNOHANG | __WALL), "waitid %d", tid));
-  if (info.si_pid == 0) return Error::gone(strf("thread %d was killed", tid));
+  waited = SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | WNOHANG | __WALL), "waitid %d", tid);
+  if (!waited.ok() || info.si_pid == 0) return Error::gone(strf("thread %d was killed", tid));
   return status;
 }
 
@@ -171,7 +178,8 @@ Result<> halt(SeizedThread& thread, RunningState state) {
 }
 
 Error explain(Error error, pid_t tid) {
-  if (error.code() == ErrorCode::kGone || !is_dead(tid)) return error;
+  if (error.code() == ErrorCode::kGone) return error;
+  if (error.os_error() != ESRCH && !is_dead(tid)) return error;
   return Error::gone(strf("thread %d was killed meanwhile (%s)", tid, error.text().c_str()));
 }
 

@@ -171,8 +171,9 @@ Result<int> SeizedThread::stop_now() {
               "waitid %d", tid_);
   if (waited.ok() && info.si_pid == 0) return kRunning;
   if (waited.ok() && info.si_code == CLD_TRAPPED) {
-    TRY(SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | __WALL | WNOHANG), "waitid %d", tid_));
-    if (info.si_pid == 0) return kRunning;
+    // SIGKILL may come in between: then there is no stop left to take.
+    waited = SYSCALL(::waitid(P_PID, id, &info, WSTOPPED | __WALL | WNOHANG), "waitid %d", tid_);
+    if (!waited.ok() || info.si_pid == 0) return kRunning;
     return info.si_status;
   }
   if (!waited.ok() && waited.error().os_error() != ECHILD) return waited.take_error();

@@ -529,11 +529,11 @@ TEST_F(ParasiteTest, a_stop_signal_that_arrives_meanwhile_takes_effect_after) {
 }
 
 TEST_F(ParasiteTest, a_target_that_is_killed_is_gone_and_nothing_hangs) {
-  for (int time = 0; time < 40; time++) {
+  for (int time = 0; time < 100; time++) {
     Target target(time % 2 == 0 ? nap : sixteen_threads);
     const pid_t pid = target.pid();
     std::thread killer([pid, time] {
-      usleep(static_cast<useconds_t>(time * 37));
+      usleep(static_cast<useconds_t>((time * 37) % 1500));
       kill(pid, SIGKILL);
     });
     Result<> visited;
