@@ -1,11 +1,20 @@
 #include "engine/resources/credentials/credentials.h"
 
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <linux/securebits.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <thread>
+
 #include "engine/resources/credentials/credentials.restorer.cpp"
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::credentials {
@@ -70,3 +79,86 @@ TEST(credentials, root_without_capabilities_stays_root) {
 
 }  // namespace
 }  // namespace ncr::credentials
+
+namespace ncr::test {
+namespace {
+
+CR_TEST(credentials, an_ordinary_user_stays_one) {
+  checkpoint_beside(
+      [] {
+        const gid_t groups[] = {4, 24};
+        ASSERT_EQ(setgroups(2, groups), 0);
+        ASSERT_EQ(setresgid(1100, 1101, 1102), 0);
+        ASSERT_EQ(setresuid(1000, 1000, 1000), 0);
+        ASSERT_EQ(::prctl(PR_SET_PDEATHSIG, SIGUSR2), 0);
+      },
+      [] {
+        uid_t uids[3];
+        gid_t gids[3];
+        gid_t groups[3];
+        ASSERT_EQ(getresuid(&uids[0], &uids[1], &uids[2]), 0);
+        ASSERT_EQ(getresgid(&gids[0], &gids[1], &gids[2]), 0);
+        EXPECT_TRUE(uids[0] == 1000 && uids[1] == 1000 && uids[2] == 1000);
+        EXPECT_TRUE(gids[0] == 1100 && gids[1] == 1101 && gids[2] == 1102);
+        EXPECT_EQ(getgroups(3, groups), 2);
+        EXPECT_TRUE(groups[0] == 4 && groups[1] == 24);
+        EXPECT_EQ(::prctl(PR_GET_DUMPABLE), 0);
+        int death_signal = 0;
+        EXPECT_EQ(::prctl(PR_GET_PDEATHSIG, &death_signal), 0);
+        EXPECT_EQ(death_signal, SIGUSR2);
+        EXPECT_EQ(setuid(0), -1);
+      });
+}
+
+uint64_t capability_set(const char* name) {
+  FILE* file = fopen("/proc/thread-self/status", "r");
+  char line[256];
+  unsigned long long set = 0;
+  while (file != nullptr && fgets(line, sizeof line, file) != nullptr)
+    if (strncmp(line, name, strlen(name)) == 0) sscanf(line + strlen(name), ":%llx", &set);
+  if (file != nullptr) fclose(file);
+  return set;
+}
+
+CR_TEST(credentials, capabilities_securebits_and_no_new_privs) {
+  static uint64_t permitted = 0;
+  checkpoint_beside(
+      [] {
+        ASSERT_EQ(::prctl(PR_CAPBSET_DROP, CAP_SYS_BOOT), 0);
+        ASSERT_EQ(::prctl(PR_SET_SECUREBITS, SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_KEEP_CAPS), 0);
+        ASSERT_EQ(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        permitted = capability_set("CapPrm") & ~(1ull << CAP_SYS_TIME);
+        credentials::Capabilities some{permitted & 0xff, permitted, 1ull << CAP_KILL};
+        ASSERT_TRUE(credentials::set_capabilities(some).ok());
+      },
+      [] {
+        EXPECT_EQ(capability_set("CapPrm"), permitted);
+        EXPECT_EQ(capability_set("CapEff"), permitted & 0xff);
+        EXPECT_EQ(capability_set("CapInh"), 1ull << CAP_KILL);
+        EXPECT_EQ(capability_set("CapBnd") >> CAP_SYS_BOOT & 1, 0u);
+        EXPECT_EQ(::prctl(PR_GET_SECUREBITS), SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_KEEP_CAPS);
+        EXPECT_EQ(::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), 1);
+      });
+}
+
+std::atomic<int> changed;
+std::atomic<int> go;
+
+CR_TEST(credentials, a_thread_may_be_somebody_else) {
+  static uid_t seen = 0;
+  std::thread thread([] {
+    syscall(SYS_setresuid, 1234, 1234, 1234);
+    changed = 1;
+    await(go);
+    seen = static_cast<uid_t>(syscall(SYS_getuid));
+  });
+  await(changed);
+  checkpoint_restore();
+  go = 1;
+  thread.join();
+  EXPECT_EQ(seen, 1234u);
+  EXPECT_EQ(getuid(), 0u);
+}
+
+}  // namespace
+}  // namespace ncr::test

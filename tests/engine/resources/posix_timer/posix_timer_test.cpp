@@ -9,6 +9,7 @@
 #include "engine/resources/posix_timer/posix_timer.parasite.cpp"
 #include "engine/resources/posix_timer/posix_timer.restorer.cpp"
 #include "engine/resources/posix_timer/timer_list.h"
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::posix_timer {
@@ -62,3 +63,56 @@ TEST(posix_timer, is_made_again_under_its_number_and_armed) {
 
 }  // namespace
 }  // namespace ncr::posix_timer
+
+namespace ncr::test {
+namespace {
+
+int kernel_timer(int clock, int notify, int number, int value, pid_t thread) {
+  sigevent event{};
+  event.sigev_notify = notify;
+  event.sigev_signo = number;
+  event.sigev_value.sival_int = value;
+  event._sigev_un._tid = thread;
+  int id = -1;
+  return syscall(SYS_timer_create, clock, &event, &id) == 0 ? id : -1;
+}
+
+void arm(int id, time_t seconds, long nanoseconds, time_t interval) {
+  itimerspec value{};
+  value.it_value = {seconds, nanoseconds};
+  value.it_interval = {interval, 0};
+  ASSERT_EQ(syscall(SYS_timer_settime, id, 0, &value, nullptr), 0);
+}
+
+CR_TEST(posix_timer, keeps_numbers_times_and_what_it_sends) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGRTMIN + 3);
+  sigprocmask(SIG_BLOCK, &set, nullptr);
+  int first = kernel_timer(CLOCK_MONOTONIC, SIGEV_SIGNAL, SIGUSR1, 1, 0);
+  int dropped = kernel_timer(CLOCK_REALTIME, SIGEV_SIGNAL, SIGUSR1, 2, 0);
+  int none = kernel_timer(CLOCK_BOOTTIME, SIGEV_NONE, 0, 3, 0);
+  int soon = kernel_timer(CLOCK_MONOTONIC, SIGEV_THREAD_ID, SIGRTMIN + 3, 77, gettid());
+  ASSERT_GE(soon, 0);
+  ASSERT_EQ(syscall(SYS_timer_delete, dropped), 0);
+  arm(first, 5000, 0, 600);
+  arm(none, 7000, 0, 0);
+  arm(soon, 0, 200'000'000, 0);
+  checkpoint_restore();
+  itimerspec left{};
+  ASSERT_EQ(syscall(SYS_timer_gettime, first, &left), 0);
+  EXPECT_EQ(left.it_interval.tv_sec, 600);
+  EXPECT_LE(left.it_value.tv_sec, 5000);
+  EXPECT_GT(left.it_value.tv_sec, 4000);
+  ASSERT_EQ(syscall(SYS_timer_gettime, none, &left), 0);
+  EXPECT_GT(left.it_value.tv_sec, 6000);
+  EXPECT_EQ(syscall(SYS_timer_gettime, dropped, &left), -1);
+  siginfo_t info{};
+  const timespec patience{10, 0};
+  ASSERT_EQ(sigtimedwait(&set, &info, &patience), SIGRTMIN + 3);
+  EXPECT_EQ(info.si_code, SI_TIMER);
+  EXPECT_EQ(info.si_value.sival_int, 77);
+}
+
+}  // namespace
+}  // namespace ncr::test

@@ -5,6 +5,7 @@
 
 #include "engine/resources/rlimit/rlimit.parasite.cpp"
 #include "engine/resources/rlimit/rlimit.restorer.cpp"
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::rlimit {
@@ -29,3 +30,28 @@ TEST(rlimit, sets_only_what_is_wanted) {
 
 }  // namespace
 }  // namespace ncr::rlimit
+
+namespace ncr::test {
+namespace {
+
+CR_TEST(rlimit, soft_and_hard_limits_are_kept) {
+  ::rlimit limits[RLIM_NLIMITS];
+  const ::rlimit files{100, 200};
+  const ::rlimit stack{4 << 20, RLIM_INFINITY};
+  const ::rlimit core{0, 0};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+  ASSERT_EQ(setrlimit(RLIMIT_STACK, &stack), 0);
+  ASSERT_EQ(setrlimit(RLIMIT_CORE, &core), 0);
+  for (unsigned resource = 0; resource < RLIM_NLIMITS; resource++)
+    ASSERT_EQ(getrlimit(static_cast<__rlimit_resource>(resource), &limits[resource]), 0);
+  checkpoint_restore();
+  for (unsigned resource = 0; resource < RLIM_NLIMITS; resource++) {
+    ::rlimit now{};
+    ASSERT_EQ(getrlimit(static_cast<__rlimit_resource>(resource), &now), 0);
+    EXPECT_EQ(now.rlim_cur, limits[resource].rlim_cur) << resource;
+    EXPECT_EQ(now.rlim_max, limits[resource].rlim_max) << resource;
+  }
+}
+
+}  // namespace
+}  // namespace ncr::test

@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include <thread>
 
 #include "engine/resources/scheduling/scheduling.restorer.cpp"
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::scheduling {
@@ -65,3 +69,45 @@ TEST(scheduling, real_time_priority) {
 
 }  // namespace
 }  // namespace ncr::scheduling
+
+namespace ncr::test {
+namespace {
+
+CR_TEST(scheduling, nice_policy_affinity_and_io_priority_per_thread) {
+  constexpr int kIdleClass = 3 << 13;
+  static std::atomic<int> ready;
+  static std::atomic<int> go;
+  static int policy = -1;
+  static int nice_here = 0;
+  static int priority = 0;
+  std::thread thread([] {
+    sched_param param{};
+    param.sched_priority = 3;
+    sched_setscheduler(0, SCHED_FIFO, &param);
+    ready = 1;
+    await(go);
+    policy = sched_getscheduler(0);
+    sched_getparam(0, &param);
+    priority = param.sched_priority;
+  });
+  await(ready);
+  ASSERT_EQ(setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 7), 0);
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(0, &cpus);
+  ASSERT_EQ(sched_setaffinity(0, sizeof cpus, &cpus), 0);
+  ASSERT_EQ(syscall(SYS_ioprio_set, 1, 0, kIdleClass), 0);
+  checkpoint_restore();
+  go = 1;
+  thread.join();
+  nice_here = getpriority(PRIO_PROCESS, static_cast<id_t>(gettid()));
+  EXPECT_EQ(nice_here, 7);
+  EXPECT_EQ(policy, SCHED_FIFO);
+  EXPECT_EQ(priority, 3);
+  ASSERT_EQ(sched_getaffinity(0, sizeof cpus, &cpus), 0);
+  EXPECT_EQ(CPU_COUNT(&cpus), 1);
+  EXPECT_EQ(syscall(SYS_ioprio_get, 1, 0), kIdleClass);
+}
+
+}  // namespace
+}  // namespace ncr::test

@@ -6,6 +6,7 @@
 
 #include "engine/resources/signal_action/signal_action.parasite.cpp"
 #include "engine/resources/signal_action/signal_action.restorer.cpp"
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::signal_action {
@@ -49,3 +50,46 @@ TEST(signal_action, forgets_a_sigchld_of_a_child_that_was_only_to_be_a_zombie) {
 
 }  // namespace
 }  // namespace ncr::signal_action
+
+namespace ncr::test {
+namespace {
+
+volatile sig_atomic_t handled = 0;
+
+CR_TEST(signal_action, handlers_flags_and_masks_are_kept) {
+  struct sigaction with_info {};
+  with_info.sa_sigaction = [](int number, siginfo_t*, void*) { handled = number; };
+  with_info.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
+  sigaddset(&with_info.sa_mask, SIGHUP);
+  sigaddset(&with_info.sa_mask, SIGRTMAX);
+  ASSERT_EQ(sigaction(SIGUSR1, &with_info, nullptr), 0);
+  ASSERT_EQ(sigaction(SIGRTMAX - 1, &with_info, nullptr), 0);
+  ASSERT_NE(signal(SIGPIPE, SIG_IGN), SIG_ERR);
+  struct sigaction of_children {};
+  of_children.sa_handler = SIG_DFL;
+  of_children.sa_flags = SA_NOCLDWAIT;
+  ASSERT_EQ(sigaction(SIGCHLD, &of_children, nullptr), 0);
+  checkpoint_restore();
+  for (int number : {SIGUSR1, SIGRTMAX - 1}) {
+    struct sigaction now {};
+    ASSERT_EQ(sigaction(number, nullptr, &now), 0);
+    EXPECT_EQ(now.sa_sigaction, with_info.sa_sigaction);
+    EXPECT_EQ(now.sa_flags & ~0x04000000, with_info.sa_flags);
+    EXPECT_EQ(sigismember(&now.sa_mask, SIGHUP), 1);
+    EXPECT_EQ(sigismember(&now.sa_mask, SIGRTMAX), 1);
+    EXPECT_EQ(sigismember(&now.sa_mask, SIGINT), 0);
+    raise(number);
+    EXPECT_EQ(handled, number);
+  }
+  struct sigaction now {};
+  sigaction(SIGPIPE, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_IGN);
+  sigaction(SIGTERM, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_DFL);
+  sigaction(SIGCHLD, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_DFL);
+  EXPECT_NE(now.sa_flags & SA_NOCLDWAIT, 0);
+}
+
+}  // namespace
+}  // namespace ncr::test

@@ -4,8 +4,10 @@
 
 #include <csignal>
 #include <cstring>
+#include <thread>
 
 #include "engine/resources/signal_queue/signal_queue.restorer.cpp"
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::signal_queue {
@@ -38,3 +40,66 @@ TEST(signal_queue, keeps_code_and_value_of_a_pending_signal) {
 
 }  // namespace
 }  // namespace ncr::signal_queue
+
+namespace ncr::test {
+namespace {
+
+CR_TEST(signal_queue, pending_signals_keep_order_values_and_senders) {
+  sigset_t set;
+  sigfillset(&set);
+  pthread_sigmask(SIG_SETMASK, &set, nullptr);
+  for (int value : {3, 1, 2})
+    ASSERT_EQ(sigqueue(getpid(), SIGRTMIN + 2, sigval{.sival_int = value}), 0);
+  ASSERT_EQ(kill(getpid(), SIGUSR1), 0);
+  ASSERT_EQ(raise(SIGUSR2), 0);
+  checkpoint_restore();
+  const timespec none{};
+  siginfo_t info{};
+  sigset_t one;
+  sigemptyset(&one);
+  sigaddset(&one, SIGRTMIN + 2);
+  for (int value : {3, 1, 2}) {
+    ASSERT_EQ(sigtimedwait(&one, &info, &none), SIGRTMIN + 2);
+    EXPECT_EQ(info.si_value.sival_int, value);
+    EXPECT_EQ(info.si_code, SI_QUEUE);
+    EXPECT_EQ(info.si_pid, getpid());
+  }
+  ASSERT_EQ(sigtimedwait(&set, &info, &none), SIGUSR2);  // a thread's own come first
+  EXPECT_EQ(info.si_code, SI_TKILL);
+  ASSERT_EQ(sigtimedwait(&set, &info, &none), SIGUSR1);
+  EXPECT_EQ(info.si_code, SI_USER);
+  EXPECT_EQ(sigtimedwait(&set, &info, &none), -1);
+}
+
+std::atomic<int> threads_ready;
+std::atomic<int> threads_go;
+
+CR_TEST(signal_queue, a_signal_for_one_thread_waits_there) {
+  static int got_here = 0;
+  static int got_there = 0;
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::thread thread([] {
+    threads_ready = 1;
+    await(threads_go);
+    sigset_t mine;
+    sigemptyset(&mine);
+    sigaddset(&mine, SIGUSR1);
+    const timespec none{};
+    got_there = sigtimedwait(&mine, nullptr, &none);
+  });
+  await(threads_ready);
+  ASSERT_EQ(pthread_kill(thread.native_handle(), SIGUSR1), 0);
+  checkpoint_restore();
+  const timespec none{};
+  got_here = sigtimedwait(&set, nullptr, &none);
+  threads_go = 1;
+  thread.join();
+  EXPECT_EQ(got_here, -1);
+  EXPECT_EQ(got_there, SIGUSR1);
+}
+
+}  // namespace
+}  // namespace ncr::test
