@@ -18,6 +18,7 @@
 #include "engine/request.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/room.h"
+#include "engine/resources/session/session.h"
 #include "engine/tracee/parasite.h"
 #include "engine/tree/frozen_tree.h"
 
@@ -177,6 +178,7 @@ Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequ
               "task %d (%s)", task.pid, task.comm.c_str());
   }
   gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
+  TRY(session::preflight_tree(tree.tasks(), request.shell_job, gathered.blockers));
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
   return {};

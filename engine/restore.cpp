@@ -78,7 +78,9 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   };
 
   clock.begin("fork and fill memory");
-  Nursery nursery{plan, request, shared, sync, files, tree.born(), TreeCounts(plan), ::getpgrp()};
+  Fd self = TRY(sys::pidfd_open(::getpid()));
+  Nursery nursery{plan,        request, shared,           sync,       files,
+                  tree.born(), self,    TreeCounts(plan), ::getpgrp()};
   TRY(clone_root(nursery));
   TRY(tree.adopt(0));
   sync.add(kAdopted);
@@ -90,6 +92,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   TRY(settle(sync.wait_ready(check)));
   TRY(shared.seal(*plan.image));
   // Every resource of the tree exists. What follows touches time, signals and credentials.
+  TRY(tree.stop_if_cancelled());
   clock.begin("late steps");
   sync.open_gate();
   TRY(settle(sync.wait_parked(check)));

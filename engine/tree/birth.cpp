@@ -9,6 +9,7 @@
 #include "engine/tree/birth.h"
 
 #include <linux/sched.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -146,10 +147,17 @@ class Birth {
     return become_task();
   }
 
+  // The root is nobody's tracee yet, and its parent is not the coordinator.
+  Result<> coordinator_lives() const {
+    pollfd dead{nursery_.coordinator.get(), POLLIN, 0};
+    if (TRY(SYSCALL(::poll(&dead, 1, 0), "poll")) > 0) return Error::gone("the coordinator died");
+    return {};
+  }
+
   Result<> begin() const {
     if (index_ == 0) {
       default_signal_actions();
-      TRY(wait_for(kAdopted, 1));
+      TRY(sync().wait(kAdopted, 1, [this] { return coordinator_lives(); }));
       // Whoever is orphaned while the tree is half made falls to us; ends with process_flags.Set.
       TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER"));
     } else {

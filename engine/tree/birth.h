@@ -39,6 +39,7 @@ struct Nursery {
   SyncPage& sync;
   FileRestorer& files;
   pid_t* born;  // MAP_SHARED, by index of the plan: pids as they come into being
+  const Fd& coordinator;  // pidfd
   TreeCounts counts;
   pid_t callers_group;  // for groups led from outside
 };

@@ -86,11 +86,16 @@ Result<> HalfTree::adopt_all() {
   return {};
 }
 
+Result<> HalfTree::stop_if_cancelled() const {
+  if (!cancelled_ || !cancelled_()) return {};
+  return Error(ErrorCode::kCancelled, "cancelled; nothing of the tree is left");
+}
+
 Result<> HalfTree::check() {
   uint64_t now = monotonic_ns();
   if (now < next_check_ns_) return {};
   next_check_ns_ = now + kCheckNs;
-  if (cancelled_ && cancelled_()) return Error(ErrorCode::kCancelled, "the restore was cancelled");
+  TRY(stop_if_cancelled());
   TRY(sync_->failure(*plan_->image));
   bool look = ++checks_ % kChecksPerLook == 0;
   for (size_t i = 0; i < plan_->tasks.size(); i++) {

@@ -28,6 +28,7 @@ class [[nodiscard]] HalfTree {
   // For the waits of SyncPage: an error if the caller cancelled, a child failed, or one died
   // without a word.
   Result<> check();
+  Result<> stop_if_cancelled() const;
 
   // Every thread is parked. Beyond this point the tree lives on by itself.
   Result<> release(AfterRestore after);

@@ -11,7 +11,12 @@
 
 namespace ncr::session {
 
-Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Blockers& blockers) {
+namespace {
+
+// Which tasks are reapers is not known before they were asked; it matters only where a plan has a
+// choice.
+Result<std::vector<TaskPlan>> plan_as(const std::vector<Task>& tasks, ShellJob shell_job,
+                                      bool reapers) {
   std::vector<schema::Task> records(tasks.size());
   std::vector<const schema::Task*> pointers;
   for (size_t i = 0; i < tasks.size(); i++) {
@@ -19,15 +24,22 @@ Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Bloc
     records[i].set_ppid(i == 0 ? 0 : tasks[i].ppid);
     records[i].set_pgid(tasks[i].pgid);
     records[i].set_sid(tasks[i].sid);
-    records[i].set_state(tasks[i].state);
     records[i].set_comm(tasks[i].comm);
+    records[i].mutable_flags()->set_child_subreaper(reapers);
     pointers.push_back(&records[i]);
   }
-  Result<std::vector<TaskPlan>> plan = plan_forks(pointers, shell_job);
+  return plan_forks(pointers, shell_job);
+}
+
+}  // namespace
+
+Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Blockers& blockers) {
+  Result<std::vector<TaskPlan>> plan = plan_as(tasks, shell_job, true);
   if (plan.ok()) return {};
   if (plan.error().code() != ErrorCode::kUnsupported) return plan.take_error();
+  if (plan_as(tasks, shell_job, false).ok()) return {};
   bool outside = tasks[0].sid != tasks[0].pid && shell_job == ShellJob::kRefuse;
-  blockers.add(tasks[0], "sessions", plan.error().text(), outside ? "--shell-job" : "");
+  blockers.add(tasks[0], "its session", plan.error().text(), outside ? "--shell-job" : "");
   return {};
 }
 

@@ -98,8 +98,8 @@ TEST(coordinator, a_descriptor_that_stays_open_elsewhere_does_not_hold_it_up) {
 
 TEST(coordinator, a_wish_to_cancel_reaches_the_body) {
   RestoreRequest request;
-  std::atomic<bool> wish = false;
-  request.callbacks.cancelled = [&] { return wish.exchange(true); };
+  std::atomic<int> asked = 0;
+  request.callbacks.cancelled = [&] { return asked++ > 0; };
   auto outcome = run_coordinator(
       request, nobody, [](const std::function<bool()>& cancelled) -> Result<RestoreReport> {
         for (int i = 0; i < 1000 && !cancelled(); i++) ::usleep(5000);
