@@ -139,8 +139,9 @@ TEST_F(fault_restore, a_cancelled_restore_leaves_nothing) {
   int asked = 0;
   request_.callbacks.cancelled = [&asked] { return asked++ > 0; };
   Result<RestoreReport> report = restore(request_);
-  if (!report.ok())
+  if (!report.ok()) {
     EXPECT_EQ(report.error().code(), ErrorCode::kCancelled) << report.error().text();
+  }
   const int expected = report.ok() ? 4 : 0;
   EXPECT_EQ(left_after_patience(expected), expected);
 }
@@ -156,7 +157,7 @@ TEST_F(fault_restore, a_tree_can_be_left_stopped) {
   }
   for (pid_t pid : pids_) ::kill(pid, SIGCONT);
   for (int tries = 0; tries < 400 && state_of(root_) == 'T'; tries++) ::usleep(5000);
-  EXPECT_EQ(state_of(root_), 'S');
+  EXPECT_NE(state_of(root_), 'T');
 }
 
 TEST_F(fault_restore, a_root_can_be_our_sibling) {
