@@ -39,21 +39,45 @@ Key key_of(const FdProbe& probe) {
   return {probe.stat.st_dev, probe.stat.st_ino, anonymous ? probe.link : std::string()};
 }
 
-struct CloseDir {
-  void operator()(DIR* dir) const { ::closedir(dir); }
-};
+// /proc/PID/fdinfo, once: the numbers and what is said of each.
+class FdinfoDir {
+ public:
+  static Result<FdinfoDir> open(const Task& task) {
+    Fd fd = TRY(sys::open_at(task.proc, "fdinfo", O_RDONLY | O_DIRECTORY));
+    DIR* dir = ::fdopendir(fd.get());
+    if (dir == nullptr) return Error::system(ENOMEM, "fdopendir");
+    (void)fd.release();
+    return FdinfoDir(dir);
+  }
 
-Result<std::vector<int>> numbers_of(const Task& task) {
-  Fd fd = TRY(sys::open_at(task.proc, "fd", O_RDONLY | O_DIRECTORY));
-  std::unique_ptr<DIR, CloseDir> dir(::fdopendir(fd.get()));
-  if (dir == nullptr) return Error::system(ENOMEM, "fdopendir");
-  (void)fd.release();
-  std::vector<int> numbers;
-  while (const dirent* entry = ::readdir(dir.get()))
-    if (entry->d_name[0] != '.') numbers.push_back(std::atoi(entry->d_name));
-  std::sort(numbers.begin(), numbers.end());
-  return numbers;
-}
+  std::vector<int> numbers() const {
+    std::vector<int> numbers;
+    while (const dirent* entry = ::readdir(dir_.get()))
+      if (entry->d_name[0] != '.') numbers.push_back(std::atoi(entry->d_name));
+    std::sort(numbers.begin(), numbers.end());
+    return numbers;
+  }
+
+  // The kernel prints it in one go, so a read that does not fill the buffer has all of it.
+  Result<std::string> read(int number) const {
+    std::string name = std::to_string(number);
+    int fd = TRY(SYSCALL(::openat(::dirfd(dir_.get()), name.c_str(), O_RDONLY | O_CLOEXEC),
+                         "open fdinfo/%s", name.c_str()));
+    Fd file(fd);
+    char buffer[1024];
+    ssize_t got = TRY(SYSCALL(::read(fd, buffer, sizeof buffer), "read fdinfo/%s", name.c_str()));
+    if (static_cast<size_t>(got) < sizeof buffer)
+      return std::string(buffer, static_cast<size_t>(got));
+    return sys::read_file(strf("/proc/self/fd/%d", fd).c_str());
+  }
+
+ private:
+  struct Close {
+    void operator()(DIR* dir) const { ::closedir(dir); }
+  };
+  explicit FdinfoDir(DIR* dir) : dir_(dir) {}
+  std::unique_ptr<DIR, Close> dir_;
+};
 
 Result<> take_info(const std::string& text, FdProbe& probe) {
   FdInfo info = TRY(parse_fdinfo(text));
@@ -282,11 +306,10 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
     return {};
   }
   impl_->tables.insert(impl_->tables.begin() + static_cast<ptrdiff_t>(index), self);
-  Fd directory = TRY(sys::open_at(task.proc, "fdinfo", O_RDONLY | O_DIRECTORY));
-  std::vector<int> numbers = TRY(numbers_of(task));
-  for (int number : numbers) {
+  FdinfoDir directory = TRY(FdinfoDir::open(task));
+  for (int number : directory.numbers()) {
     if (std::find(skip.begin(), skip.end(), number) != skip.end()) continue;
-    std::string fdinfo = TRY(sys::read_file_at(directory, std::to_string(number).c_str()));
+    std::string fdinfo = TRY(directory.read(number));
     FdInfo info = TRY_WHILE(parse_fdinfo(fdinfo), "fd %d", number);
     uint32_t id = TRY(impl_->intern_number(*this, task, number, fdinfo, blockers));
     if (id == 0) continue;
@@ -335,17 +358,6 @@ Result<uint32_t> FileTable::add_mapped(const Fd& opened, const std::string& path
   TRY_WHILE(room->dump(*this, probe, record), "mapped file %s: %s", path.c_str(), room->name);
   entry->second = id;
   return id;
-}
-
-Result<> FileTable::preflight(const Task& task, Blockers& blockers) {
-  if (!task.alive()) return {};
-  std::vector<int> numbers = TRY(numbers_of(task));
-  for (int number : numbers) {
-    std::string fdinfo = TRY(sys::read_file_at(task.proc, strf("fdinfo/%d", number).c_str()));
-    FdProbe probe = TRY_WHILE(open_probe(task, number, fdinfo), "fd %d", number);
-    TRY(find_blockers(probe, room_for(probe), blockers));
-  }
-  return {};
 }
 
 Result<> FileTable::check(const DumpRequest& request, Blockers& blockers) const {

@@ -7,13 +7,6 @@
 
 namespace ncr {
 
-// O_LARGEFILE as the kernel keeps it; libc has 0 for it on 64-bit machines.
-#if defined(__aarch64__)
-constexpr uint32_t kLargeFile = 0400000;
-#else
-constexpr uint32_t kLargeFile = 0100000;
-#endif
-
 inline Result<> set_status_flags(const Fd& fd, uint32_t flags) {
   constexpr int kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
   int now = TRY(SYSCALL(::fcntl(fd.get(), F_GETFL), "F_GETFL"));

@@ -4,7 +4,7 @@
 // further ones are opened through /proc/self/fd. Userspace cannot see who holds the other end;
 // poll() tells whether anybody does. If that is nobody in the tree, the end leads outside: standard
 // input or output is then taken from the engine's own at restore, or whatever the caller gives for
-// "pipe:[inode]" (docs/adr/0008). dump runs in the engine, open in the child.
+// "pipe:[inode]" (docs/adr/0006). dump runs in the engine, open in the child.
 #include "engine/resources/pipe/pipe.h"
 
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 
 #include <map>
 
+#include "arch_current/open_flags.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/status_flags.h"
@@ -137,7 +138,7 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   }
   Fd fd;
   // Only open() sets O_LARGEFILE: such a description was opened through /proc, not made by pipe2().
-  bool made_by_pipe = (record.flags() & kLargeFile) == 0;
+  bool made_by_pipe = (record.flags() & arch::kLargeFile) == 0;
   if (made_by_pipe && !writes(record)) fd = files.take(group, kReadEnd);
   if (made_by_pipe && !reads(record)) fd = files.take(group, kWriteEnd);
   if (!fd.valid()) fd = TRY(reopen(any, static_cast<int>(record.flags() & O_ACCMODE) | O_NONBLOCK));

@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/io_uring.h>
+#include <linux/sched.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/engine/resources/reopening.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
 
 namespace ncr {
 namespace {
@@ -141,6 +144,49 @@ TEST(FileTable, keeps_locks_of_the_description_and_of_the_process_apart) {
   EXPECT_EQ(record.locks(0).kind(), schema::FileLock::FLOCK);
   EXPECT_TRUE(record.locks(0).write());
   ::unlink(path);
+}
+
+CR_TEST(file_table, two_processes_with_one_descriptor_table_still_have_one) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  constexpr int kNew = 50;
+  pid_t child = static_cast<pid_t>(::syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0));
+  if (child == 0) {
+    char go = 0;
+    if (::read(ends[0], &go, 1) != 1) ::_exit(1);
+    ::_exit(::dup2(ends[0], kNew) == kNew ? 0 : 2);
+  }
+  checkpoint_restore();
+  ASSERT_EQ(::write(ends[1], "x", 1), 1);
+  int status = -1;
+  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
+  EXPECT_EQ(status, 0);
+  EXPECT_GE(::fcntl(kNew, F_GETFD), 0) << "what the child put there is here";
+}
+
+CR_TEST(file_table, the_owner_of_a_file_gets_its_signals) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGUSR2);
+  ASSERT_EQ(::sigprocmask(SIG_BLOCK, &mask, nullptr), 0);
+  ASSERT_EQ(::fcntl(ends[0], F_SETOWN, ::getpid()), 0);
+  ASSERT_EQ(::fcntl(ends[0], F_SETSIG, SIGUSR2), 0);
+  ASSERT_EQ(::fcntl(ends[0], F_SETFL, O_ASYNC), 0);
+  checkpoint_restore();
+  EXPECT_EQ(::fcntl(ends[0], F_GETOWN), ::getpid());
+  EXPECT_EQ(::fcntl(ends[0], F_GETFL) & O_ASYNC, O_ASYNC);
+  ASSERT_EQ(::write(ends[1], "x", 1), 1);
+  timespec patience{10, 0};
+  EXPECT_EQ(::sigtimedwait(&mask, nullptr, &patience), SIGUSR2);
+}
+
+CR_TEST_WITH(file_table, every_kind_that_cannot_be_dumped_is_named,
+             .refused_with = "namespace file") {
+  Fd space = MUST(sys::open("/proc/self/ns/net", O_RDONLY));
+  checkpoint_restore();
+  EXPECT_GE(::fcntl(space.get(), F_GETFD), 0);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "tests/engine/resources/reopening.h"
@@ -319,32 +320,26 @@ CR_TEST(regular_file, close_on_exec_is_of_the_descriptor) {
   EXPECT_EQ(::fcntl(without.get(), F_GETFD), 0);
 }
 
-CR_TEST(file_lock, locks_of_every_kind_are_held_again) {
+CR_TEST(regular_file, a_deleted_file_behind_a_mapping_comes_back) {
   test::Scratch scratch;
-  Fd flocked = MUST(sys::open(scratch.file("flock").c_str(), O_RDWR | O_CREAT, 0600));
-  Fd posix = MUST(sys::open(scratch.file("posix").c_str(), O_RDWR | O_CREAT, 0600));
-  ASSERT_EQ(::flock(flocked.get(), LOCK_EX), 0);
-  struct flock range {};
-  range.l_type = F_WRLCK;
-  range.l_start = 10;
-  range.l_len = 5;
-  ASSERT_EQ(::fcntl(posix.get(), F_SETLK, &range), 0);
+  Fd fd = MUST(sys::open(scratch.file("mapped").c_str(), O_RDWR | O_CREAT, 0600));
+  std::string content(3 * kPageSize, 'm');
+  MUST(sys::write_all(fd, content.data(), content.size()));
+  auto* shared = static_cast<char*>(
+      ::mmap(nullptr, content.size(), PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0));
+  auto* own = static_cast<char*>(
+      ::mmap(nullptr, content.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE, fd.get(), 0));
+  ASSERT_NE(shared, MAP_FAILED);
+  ASSERT_NE(own, MAP_FAILED);
+  own[0] = 'p';
+  ASSERT_EQ(::unlink(scratch.file("mapped").c_str()), 0);
   checkpoint_restore();
-  pid_t child = test::fork_child([&] {
-    Fd rival = MUST(sys::open(scratch.file("flock").c_str(), O_RDWR));
-    EXPECT_NE(::flock(rival.get(), LOCK_SH | LOCK_NB), 0);
-    struct flock ask {};
-    ask.l_type = F_RDLCK;
-    Fd other = MUST(sys::open(scratch.file("posix").c_str(), O_RDWR));
-    ASSERT_EQ(::fcntl(other.get(), F_GETLK, &ask), 0);
-    EXPECT_EQ(ask.l_type, F_WRLCK);
-    EXPECT_EQ(ask.l_start, 10);
-    EXPECT_EQ(ask.l_len, 5);
-    EXPECT_EQ(ask.l_pid, ::getppid());
-  });
-  int status = 0;
-  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(own[0], 'p');
+  EXPECT_EQ(own[5000], 'm');
+  shared[1] = 's';
+  char byte = 0;
+  EXPECT_EQ(::pread(fd.get(), &byte, 1, 1), 1);
+  EXPECT_EQ(byte, 's') << "mapping and descriptor are of one file";
 }
 
 }  // namespace
