@@ -252,15 +252,25 @@ class Birth {
     return {};
   }
 
+  // Who lives in another's table uses it until it is ready to see it go, and finds its executable
+  // in the new one.
+  Result<> install_files() const {
+    const TreeCounts& counts = nursery_.counts;
+    if (plan().shares_files) {
+      sync().add(kSharersDone);
+      return wait_for(kInstalled, counts.tables);
+    }
+    TRY(wait_for(kSharersDone, counts.sharers));
+    TRY(nursery_.files.install(record()));
+    sync().add(kInstalled);
+    return {};
+  }
+
   Result<> become_task() const {
     ChildTask child{record(), nursery_.request};
     for (const TaskRoom* room : task_rooms())
       if (room->restore != nullptr) TRY_WHILE(room->restore(child), "%s", room->name);
-    if (plan().shares_files)
-      sync().add(kSharersDone);
-    else
-      TRY(wait_for(kSharersDone, nursery_.counts.sharers));
-    TRY(nursery_.files.install(record()));
+    TRY(install_files());
     return enter_restorer({*nursery_.plan.image, record(), nursery_.plan.shift, plan().steps,
                            plan().thread_steps, nursery_.sync, index_, plan().exe_fd});
   }
@@ -278,6 +288,7 @@ TreeCounts::TreeCounts(const RestorePlan& plan)
     helpers += task.helper ? 1 : 0;
     founders_that_leave += leaves_group_it_founds(task) ? 1 : 0;
     sharers += task.shares_files && task.live() ? 1 : 0;
+    tables += !task.shares_files && task.live() ? 1 : 0;
     zombies += task.record != nullptr && !task.live() ? 1 : 0;
   }
 }

@@ -19,6 +19,7 @@ enum TreeCounter : size_t {
   kJoined,       // tasks that are in their group
   kHelpersGone,  // helpers that were waited for
   kSharersDone,  // tasks in another's descriptor table that no longer need its old content
+  kInstalled,    // descriptor tables that are as in the image, while somebody lives in another's
 };
 
 // How many take part in what.
@@ -28,6 +29,7 @@ struct TreeCounts {
   uint32_t helpers = 0;
   uint32_t founders_that_leave = 0;  // of a group that others are in
   uint32_t sharers = 0;              // live in their creator's descriptor table
+  uint32_t tables = 0;               // live tasks with a descriptor table of their own
   uint32_t zombies = 0;
 };
 
