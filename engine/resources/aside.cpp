@@ -9,15 +9,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <csignal>
-
 namespace ncr {
 namespace {
 
 long clone_here(pid_t pid) {
   clone_args args{};
-  args.flags = CLONE_FILES | CLONE_VFORK;
-  args.exit_signal = SIGCHLD;
+  args.flags =
+      CLONE_FILES | CLONE_VFORK;  // no exit signal: it would stay pending in a task being born
   pid_t set_tid[1] = {pid};
   if (pid != 0) {
     args.set_tid = reinterpret_cast<uint64_t>(set_tid);
@@ -31,26 +29,21 @@ long clone_here(pid_t pid) {
 int raise_capabilities() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
-  if (int code = sys::code_of(::syscall(SYS_capget, &header, data))) return code;
+  if (::syscall(SYS_capget, &header, data) != 0) return errno;
   data[0].effective = data[0].permitted;
   data[1].effective = data[1].permitted;
-  return sys::code_of(::syscall(SYS_capset, &header, data));
+  return ::syscall(SYS_capset, &header, data) == 0 ? 0 : errno;
 }
 
 int take_place(const Aside& where) {
-  if (where.root >= 0) {
-    if (int code = sys::code_of(::fchdir(where.root))) return code;
-    if (int code = sys::code_of(::chroot("."))) return code;
-  }
-  if (where.directory != nullptr)
-    if (int code = sys::code_of(::chdir(where.directory))) return code;
+  if (where.root >= 0 && (::fchdir(where.root) != 0 || ::chroot(".") != 0)) return errno;
+  if (where.directory != nullptr && ::chdir(where.directory) != 0) return errno;
   if (!where.as_who) return 0;
   // Raw calls: libc's would look for other threads.
   bool other_group = where.who.gid != ::getegid();
-  if (other_group)
-    if (int code = sys::code_of(::syscall(SYS_setresgid, -1, where.who.gid, -1))) return code;
+  if (other_group && ::syscall(SYS_setresgid, -1, where.who.gid, -1) != 0) return errno;
   if (where.who.uid == ::geteuid()) return 0;
-  if (int code = sys::code_of(::syscall(SYS_setresuid, -1, where.who.uid, -1))) return code;
+  if (::syscall(SYS_setresuid, -1, where.who.uid, -1) != 0) return errno;
   return raise_capabilities();
 }
 

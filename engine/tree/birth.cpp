@@ -20,6 +20,7 @@
 #include <optional>
 
 #include "engine/memory/staged_memory.h"
+#include "engine/resources/controlling_terminal/controlling_terminal.h"
 #include "engine/resources/room.h"
 #include "engine/resources/session/session.h"
 #include "engine/resources/zombie/zombie.h"
@@ -133,6 +134,7 @@ class Birth {
     TRY(fork_children(0, plan().children_before_setsid));
     if (is_child_) return {};
     TRY(session::lead(plan()));
+    if (plan().live()) TRY(controlling_terminal::take(nursery_.files, record()));
     TRY(fork_children(plan().children_before_setsid, plan().children.size()));
     if (is_child_) return {};
     sync().add(kForked);

@@ -9,6 +9,8 @@
 #include <map>
 #include <set>
 
+#include "engine/resources/tty/tty.h"
+
 namespace ncr {
 namespace {
 
@@ -80,13 +82,21 @@ class Owners {
     plan_->service_fd_base = highest + 1 + most;
   }
 
-  static std::set<uint32_t> used_by(const schema::Task& task) {
+  // A session leader takes its terminal before it forks, so its maker is above it.
+  void add_terminal(const schema::Task& task, std::set<uint32_t>* ids) const {
+    if (task.terminal() == 0) return;
+    for (const auto& [id, file] : files_)
+      if (tty::is_terminal(file, task.terminal())) ids->insert(id);
+  }
+
+  std::set<uint32_t> used_by(const schema::Task& task) const {
     std::set<uint32_t> ids;
     if (task.state() == schema::TASK_ZOMBIE) return ids;
     for (const auto& descriptor : task.descriptors()) ids.insert(descriptor.file_id());
     for (const auto& vma : task.memory().vmas()) ids.insert(vma.file_id());
     ids.insert(task.memory().exe_file_id());
     ids.erase(0);
+    add_terminal(task, &ids);
     return ids;
   }
 

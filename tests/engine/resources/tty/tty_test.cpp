@@ -1,0 +1,219 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+
+#include "engine/base/fd.h"
+#include "engine/resources/tty/tty.h"
+#include "tests/engine/resources/round_trip.h"
+#include "tests/support/checkpoint_test.h"
+
+namespace ncr::tty {
+namespace {
+
+using test::round_trip;
+
+struct Pty {
+  Pty() : master(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)) {
+    int unlocked = 0;
+    EXPECT_EQ(::ioctl(master.get(), TIOCSPTLCK, &unlocked), 0);
+    slave = open_slave();
+  }
+  Fd open_slave(int flags = O_RDWR) const {
+    return Fd(::ioctl(master.get(), TIOCGPTPEER, flags | O_NOCTTY | O_CLOEXEC));
+  }
+  int number() const {
+    int value = -1;
+    ::ioctl(master.get(), TIOCGPTN, &value);
+    return value;
+  }
+  Fd master;
+  Fd slave;
+};
+
+std::string receive(const Fd& fd) {
+  pollfd wait{fd.get(), POLLIN, 0};
+  if (::poll(&wait, 1, 2000) <= 0) return "nothing";
+  char data[256];
+  ssize_t got = ::read(fd.get(), data, sizeof data);
+  return got < 0 ? "errno " + std::to_string(errno) : std::string(data, static_cast<size_t>(got));
+}
+
+void type(const Fd& fd, const std::string& text) {
+  EXPECT_EQ(::write(fd.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+
+short events(const Fd& fd) {
+  pollfd state{fd.get(), POLLIN, 0};
+  ::poll(&state, 1, 0);
+  return state.revents;
+}
+
+TEST(tty, device_number_is_written_as_proc_stat_does) {
+  schema::Tty tty;
+  tty.set_driver(136);
+  tty.set_number(3);
+  EXPECT_EQ(stat_device(tty), 34819u);
+  tty.set_number(300);
+  EXPECT_EQ(stat_device(tty), (300u & 0xff) | (136u << 8) | (0x100u << 12));
+}
+
+TEST(tty, pair_keeps_number_modes_and_size) {
+  Pty pty;
+  termios modes{};
+  ASSERT_EQ(::tcgetattr(pty.slave.get(), &modes), 0);
+  modes.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+  modes.c_cc[VINTR] = 7;
+  ASSERT_EQ(::tcsetattr(pty.slave.get(), TCSANOW, &modes), 0);
+  winsize size{33, 101, 1, 2};
+  ASSERT_EQ(::ioctl(pty.master.get(), TIOCSWINSZ, &size), 0);
+  ASSERT_EQ(::fchmod(pty.slave.get(), 0622), 0);
+  int number = pty.number();
+  ASSERT_EQ(round_trip({pty.slave.get(), pty.master.get()}).error, "");
+  EXPECT_EQ(pty.number(), number);
+  termios after{};
+  ASSERT_EQ(::tcgetattr(pty.slave.get(), &after), 0);
+  EXPECT_EQ(after.c_lflag, modes.c_lflag);
+  EXPECT_EQ(after.c_cc[VINTR], 7);
+  winsize now{};
+  ASSERT_EQ(::ioctl(pty.slave.get(), TIOCGWINSZ, &now), 0);
+  EXPECT_EQ(now.ws_row, 33);
+  EXPECT_EQ(now.ws_col, 101);
+  struct stat stat {};
+  ASSERT_EQ(::fstat(pty.slave.get(), &stat), 0);
+  EXPECT_EQ(stat.st_mode & 07777, 0622u);
+  type(pty.master, "in");
+  EXPECT_EQ(receive(pty.slave), "in");
+  type(pty.slave, "out");
+  EXPECT_EQ(receive(pty.master), "out");
+}
+
+TEST(tty, every_description_of_a_slave_keeps_its_own_flags) {
+  Pty pty;
+  Fd second = pty.open_slave(O_RDONLY | O_NONBLOCK);
+  ASSERT_EQ(round_trip({pty.slave.get(), second.get(), pty.master.get()}).error, "");
+  EXPECT_EQ(::fcntl(second.get(), F_GETFL) & (O_ACCMODE | O_NONBLOCK), O_RDONLY | O_NONBLOCK);
+  EXPECT_EQ(::fcntl(pty.slave.get(), F_GETFL) & (O_ACCMODE | O_NONBLOCK), O_RDWR);
+}
+
+TEST(tty, packet_mode_and_lock_survive) {
+  Pty pty;
+  int on = 1;
+  ASSERT_EQ(::ioctl(pty.master.get(), TIOCPKT, &on), 0);
+  ASSERT_EQ(::ioctl(pty.master.get(), TIOCSPTLCK, &on), 0);
+  ASSERT_EQ(round_trip({pty.master.get(), pty.slave.get()}).error, "");
+  int value = 0;
+  ASSERT_EQ(::ioctl(pty.master.get(), TIOCGPKT, &value), 0);
+  EXPECT_EQ(value, 1);
+  ASSERT_EQ(::ioctl(pty.master.get(), TIOCGPTLCK, &value), 0);
+  EXPECT_EQ(value, 1);
+}
+
+TEST(tty, master_still_sees_that_its_slaves_are_closed) {
+  Pty closed;
+  closed.slave.close();
+  Pty fresh;
+  Fd untouched(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_EQ(round_trip({closed.master.get(), untouched.get()}).error, "");
+  EXPECT_NE(events(closed.master) & POLLHUP, 0);
+  EXPECT_EQ(events(untouched) & POLLHUP, 0);
+}
+
+TEST(tty, slave_of_a_closed_master_stays_hung_up) {
+  Pty pty;
+  pty.master.close();
+  ASSERT_EQ(round_trip({pty.slave.get()}).error, "");
+  EXPECT_EQ(receive(pty.slave), "");
+  termios modes{};
+  EXPECT_EQ(::tcgetattr(pty.slave.get(), &modes), -1);
+  EXPECT_EQ(errno, EIO);
+}
+
+TEST(tty, terminal_outside_is_named_with_the_way_out) {
+  Pty pty;
+  auto result = round_trip({pty.slave.get()});
+  ASSERT_EQ(result.blockers.size(), 1u);
+  EXPECT_NE(result.blockers[0].object.find("terminal /dev/pts/"), std::string::npos);
+  EXPECT_EQ(result.blockers[0].way_out.substr(0, 11), "--shell-job");
+}
+
+TEST(tty, number_that_is_taken_is_named_with_its_holder) {
+  Pty pty;
+  Fd copy(::fcntl(pty.master.get(), F_DUPFD_CLOEXEC, 0));
+  auto result = round_trip({pty.master.get(), pty.slave.get()});
+  EXPECT_NE(result.error.find("is taken by process " + std::to_string(::getpid())),
+            std::string::npos)
+      << result.error;
+}
+
+// ---- Whole checkpoints
+// ----------------------------------------------------------------------------------------------------
+
+CR_TEST(tty, pair_within_one_process_goes_on) {
+  Pty pty;
+  int number = pty.number();
+  checkpoint_restore();
+  EXPECT_EQ(pty.number(), number);
+  type(pty.slave, "out");
+  EXPECT_EQ(receive(pty.master), "out");
+}
+
+// A child that leads a session on the terminal and has a group of its own in the foreground; the
+// parent has the master.
+CR_TEST(tty, session_keeps_its_terminal_and_foreground_group) {
+  Pty pty;
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  pid_t leader = ::fork();
+  if (leader == 0) {
+    ::setsid();
+    ::ioctl(pty.slave.get(), TIOCSCTTY, 0);
+    pid_t job = ::fork();
+    if (job == 0) {
+      ::setpgid(0, 0);
+      for (;;) ::pause();
+    }
+    ::setpgid(job, job);
+    ::signal(SIGTTOU, SIG_IGN);
+    ::tcsetpgrp(pty.slave.get(), job);
+    Fd current(::open("/dev/tty", O_RDWR | O_CLOEXEC));
+    (void)!::write(ready[1], &job, sizeof job);
+    for (;;) ::pause();
+  }
+  pid_t job = 0;
+  ASSERT_EQ(::read(ready[0], &job, sizeof job), static_cast<ssize_t>(sizeof job));
+  checkpoint_restore();
+  pid_t foreground = 0;
+  EXPECT_EQ(::ioctl(pty.master.get(), TIOCGPGRP, &foreground), 0);
+  EXPECT_EQ(foreground, job);
+  pid_t session = 0;
+  EXPECT_EQ(::ioctl(pty.master.get(), TIOCGSID, &session), 0);
+  EXPECT_EQ(session, leader);
+  ::kill(job, SIGKILL);
+  ::kill(leader, SIGKILL);
+  EXPECT_EQ(::waitpid(leader, nullptr, 0), leader);
+}
+
+CR_TEST(tty, dev_tty_leads_to_the_same_terminal) {
+  ::signal(SIGHUP, SIG_IGN);  // comes when this test closes the master
+  Pty pty;
+  ASSERT_EQ(::ioctl(pty.slave.get(), TIOCSCTTY, 0), 0);
+  Fd current(::open("/dev/tty", O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(current.valid());
+  checkpoint_restore();
+  type(current, "line\n");
+  EXPECT_EQ(receive(pty.master), "line\r\n");
+  Fd again(::open("/dev/tty", O_RDWR | O_CLOEXEC));
+  EXPECT_TRUE(again.valid());
+}
+
+}  // namespace
+}  // namespace ncr::tty
