@@ -21,9 +21,6 @@ namespace ncr::sys {
         : ::ncr::Result<decltype(call)>(syscall_value_);                                      \
   })
 
-// For code that may not allocate (a child of a threaded process): 0, or the errno of a call that answered -1.
-inline int code_of(long answer) { return answer < 0 ? errno : 0; }
-
 Result<Fd> open(const char* path, int flags, unsigned mode = 0);            // O_CLOEXEC is added
 Result<Fd> open_at(const Fd& dir, const char* path, int flags, unsigned mode = 0);  // O_CLOEXEC is added
 Result<std::string> read_file(const char* path);                            // whole, also from /proc

@@ -4,7 +4,9 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -14,6 +16,7 @@
 #include "engine/resources/inet_socket/inet_address.h"
 #include "engine/resources/inet_socket/inet_multicast.h"
 #include "tests/engine/resources/round_trip.h"
+#include "tests/support/checkpoint_test.h"
 
 namespace ncr::inet_socket {
 namespace {
@@ -205,6 +208,52 @@ TEST(inet_socket, port_that_is_taken_is_named) {
   Fd copy(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
   auto result = round_trip({fd.get()});
   EXPECT_NE(result.error.find("is taken by another process"), std::string::npos) << result.error;
+}
+
+// ---- Whole checkpoints
+// --------------------------------------------------------------------------------------------------
+
+CR_TEST(inet_socket, listener_shared_by_fork_accepts_in_the_child) {
+  Fd listener = bound(SOCK_STREAM, loopback());
+  ASSERT_EQ(::listen(listener.get(), 5), 0);
+  std::string name = name_by(::getsockname, listener);
+  pid_t child = ::fork();
+  if (child == 0) {
+    Fd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    ::_exit(::send(server.get(), "welcome", 7, 0) == 7 ? 5 : 1);
+  }
+  checkpoint_restore();
+  EXPECT_EQ(name_by(::getsockname, listener), name);
+  Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect_to<sockaddr_in>(client, listener), 0);
+  char data[16];
+  EXPECT_EQ(::recv(client.get(), data, sizeof data, 0), 7);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 5);
+}
+
+CR_TEST(inet_socket, udp_pair_goes_on) {
+  Fd server = bound(SOCK_DGRAM, loopback6());
+  Fd client(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect_to<sockaddr_in6>(client, server), 0);
+  std::string name = name_by(::getsockname, client);
+  checkpoint_restore();
+  EXPECT_EQ(name_by(::getsockname, client), name);
+  ASSERT_EQ(::send(client.get(), "ping", 4, 0), 4);
+  char data[8];
+  EXPECT_EQ(::recv(server.get(), data, sizeof data, 0), 4);
+}
+
+CR_TEST_WITH(inet_socket, connection_is_refused_by_name,
+             .refused_with = "TCP connections come next") {
+  Fd listener = bound(SOCK_STREAM, loopback());
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect_to<sockaddr_in>(client, listener), 0);
+  Fd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  checkpoint_restore();
+  EXPECT_EQ(::send(client.get(), "still", 5, MSG_NOSIGNAL), 5);
 }
 
 }  // namespace

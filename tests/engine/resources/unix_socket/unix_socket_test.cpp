@@ -1,8 +1,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -12,6 +14,7 @@
 #include "engine/resources/unix_socket/unix_names.h"
 #include "engine/resources/unix_socket/unix_queue.h"
 #include "tests/engine/resources/round_trip.h"
+#include "tests/support/checkpoint_test.h"
 
 namespace ncr::unix_socket {
 namespace {
@@ -406,6 +409,135 @@ TEST(unix_socket, stale_node_is_replaced_and_a_live_one_is_named) {
   auto result = round_trip({listener.get()});
   EXPECT_NE(result.error.find("another process is bound to this name"), std::string::npos)
       << result.error;
+}
+
+// ---- Whole checkpoints
+// --------------------------------------------------------------------------------------------------
+
+// Answers every message in upper case, until its end is closed.
+[[noreturn]] void echo_loudly(int fd) {
+  char data[256];
+  ssize_t got;
+  while ((got = ::recv(fd, data, sizeof data, 0)) > 0) {
+    for (ssize_t i = 0; i < got; i++) data[i] = static_cast<char>(::toupper(data[i]));
+    ::send(fd, data, static_cast<size_t>(got), MSG_NOSIGNAL);
+  }
+  ::_exit(7);
+}
+
+std::string ask(int fd, const std::string& text) {
+  send_text(fd, text);
+  char data[256];
+  ssize_t got = ::recv(fd, data, sizeof data, 0);
+  return std::string(data, static_cast<size_t>(got < 0 ? 0 : got));
+}
+
+ucred peer_of(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  EXPECT_EQ(::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size), 0);
+  return peer;
+}
+
+CR_TEST(unix_socket, parent_and_child_go_on_talking_over_a_pair) {
+  Pair pair(SOCK_SEQPACKET);
+  pid_t child = ::fork();
+  if (child == 0) {
+    ::close(pair.end[0]);
+    echo_loudly(pair.end[1]);
+  }
+  ::close(pair.end[1]);
+  pair.end[1] = -1;
+  EXPECT_EQ(ask(pair.end[0], "before"), "BEFORE");
+  checkpoint_restore();
+  EXPECT_EQ(ask(pair.end[0], "after"), "AFTER");
+  ::shutdown(pair.end[0], SHUT_WR);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+}
+
+CR_TEST(unix_socket, client_of_a_listener_keeps_names_and_credentials) {
+  std::string name("\0ncr-cr-listener", 16);
+  Fd listener(make_bound(SOCK_STREAM, name));
+  ASSERT_EQ(::listen(listener.get(), 9), 0);
+  pid_t child = ::fork();
+  if (child == 0) {
+    listener.close();
+    Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::setresuid(12, 34, 0) != 0 || connect_to(client.get(), name) != 0) ::_exit(1);
+    echo_loudly(client.get());
+  }
+  Fd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  ucred before = peer_of(server.get());
+  EXPECT_EQ(before.pid, child);
+  EXPECT_EQ(before.uid, 34u);
+  EXPECT_EQ(ask(server.get(), "one"), "ONE");
+  checkpoint_restore();
+  EXPECT_EQ(ask(server.get(), "two"), "TWO");
+  ucred after = peer_of(server.get());
+  EXPECT_EQ(after.pid, before.pid);
+  EXPECT_EQ(after.uid, before.uid);
+  EXPECT_EQ(after.gid, before.gid);
+  EXPECT_EQ(name_by(::getsockname, server.get()), name);
+  EXPECT_EQ(name_by(::getsockname, listener.get()), name);
+  ::kill(child, SIGKILL);
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+}
+
+CR_TEST(unix_socket, what_is_in_flight_arrives_with_its_descriptors) {
+  Pair pair(SOCK_STREAM);
+  Pair inner(SOCK_DGRAM);
+  send_text(pair.end[0], "bytes");
+  send_with_file(pair.end[0], "file", inner.end[0]);
+  ::close(inner.end[0]);
+  inner.end[0] = -1;
+  send_text(inner.end[1], "waits inside");
+  checkpoint_restore();
+  EXPECT_EQ(receive(pair.end[1], 5), "bytes");
+  std::string text;
+  Fd file(receive_file(pair.end[1], &text));
+  EXPECT_EQ(text, "file");
+  ASSERT_TRUE(file.valid());
+  EXPECT_EQ(receive(file.get()), "waits inside");
+}
+
+CR_TEST(unix_socket, path_listener_is_reached_again) {
+  std::string name = "/tmp/ncr-cr-" + std::to_string(::getpid());
+  Fd listener(make_bound(SOCK_STREAM, name));
+  ASSERT_EQ(::listen(listener.get(), 3), 0);
+  Fd waiting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect_to(waiting.get(), name), 0);
+  checkpoint_restore();
+  Fd first(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  send_text(waiting.get(), "at last");
+  EXPECT_EQ(receive(first.get()), "at last");
+  Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(connect_to(client.get(), name), 0);
+  ::unlink(name.c_str());
+}
+
+// The harness holds the other end.
+CR_TEST_WITH(unix_socket, peer_outside_is_refused_by_name,
+             .refused_with = "its peer is outside the tree") {
+  static_assert(sizeof(pid_t) == 4);
+  Pair pair(SOCK_STREAM);
+  // A process of another session and parent: not of the tree.
+  pid_t middle = ::fork();
+  if (middle == 0) {
+    if (::fork() == 0) {
+      ::setsid();
+      char byte;
+      ::close(pair.end[0]);
+      (void)!::read(pair.end[1], &byte, 1);
+      ::_exit(0);
+    }
+    ::_exit(0);
+  }
+  ::waitpid(middle, nullptr, 0);
+  ::close(pair.end[1]);
+  pair.end[1] = -1;
+  checkpoint_restore();
 }
 
 }  // namespace
