@@ -61,5 +61,8 @@ inline bool is_64bit(const Registers& registers) { return is_native(registers); 
 inline bool in_restarted_syscall(const Registers&) { return false; }
 inline int64_t syscall_number_in_code(const unsigned char (&)[7]) { return -1; }
 inline Registers resume_registers(Registers registers, ResumeIn, int64_t = -1) { return registers; }
+// Rewound before the stop; what it would have ended with is not to be seen any more.
+inline bool ends_by_handler(const Registers&, bool) { return false; }
+inline Registers end_syscall(Registers registers) { return registers; }
 
 }  // namespace ncr::arch::aarch64

@@ -84,6 +84,20 @@ inline int64_t syscall_number_in_code(const unsigned char (&code)[7]) {
   return known ? static_cast<int64_t>(number) : -1;
 }
 
+// Whether an interrupted call ends with EINTR when a handler runs (handle_signal,
+// arch/x86/kernel/signal.c); `restarts`: the handler has SA_RESTART.
+inline bool ends_by_handler(const Registers& registers, bool restarts) {
+  if (!in_syscall(registers)) return false;
+  const int64_t code = result(registers);
+  return code == kRestartNoHand || code == kRestartBlock || (code == kRestartSys && !restarts);
+}
+inline Registers end_syscall(Registers registers) {
+  constexpr int64_t kInterrupted = -4;
+  registers.rax = static_cast<uint64_t>(kInterrupted);
+  registers.orig_rax = kNoSyscall;
+  return registers;
+}
+
 // The registers with which a thread goes on without the kernel's help: not in a system call, an
 // interrupted one about to be issued again. `lost_number` is syscall_number_in_code() for a thread
 // in_restarted_syscall(); without it such a call ends with EINTR in a new task.

@@ -127,7 +127,8 @@ pie::Ret change_capabilities(const Set& step) {
   Capabilities current{};
   pie::Ret ret = get_capabilities(&current);
   if (ret.ok()) ret = set_capabilities({current.effective, current.permitted, step.inheritable});
-  if (ret.ok()) ret = set_ambient(step.ambient);
+  // An ambient capability is always an inheritable one.
+  if (ret.ok() && step.inheritable != 0) ret = set_ambient(step.ambient);
   if (!ret.ok()) return ret;
   ret = prctl(PR_GET_SECUREBITS);
   if (ret.ok() && static_cast<uint32_t>(ret.raw()) != step.securebits)

@@ -17,12 +17,12 @@ namespace {
 
 Result<> look(const Task& task, schema::Task* record) {
   const ThreadStatus* status = TRY(task.status(task.pid));
-  std::string oom_score = TRY(sys::read_file_at(task.proc, "oom_score_adj"));
-  std::string filter = TRY(sys::read_file_at(task.proc, "coredump_filter"));
+  const std::string* oom_score = TRY(task.proc_text("oom_score_adj"));
+  const std::string* filter = TRY(task.proc_text("coredump_filter"));
   schema::ProcessFlags* out = record->mutable_flags();
   out->set_umask(status->status.umask);
-  out->set_oom_score_adj(static_cast<int32_t>(strtol(oom_score.c_str(), nullptr, 10)));
-  out->set_coredump_filter(static_cast<uint32_t>(strtoul(filter.c_str(), nullptr, 16)));
+  out->set_oom_score_adj(static_cast<int32_t>(strtol(oom_score->c_str(), nullptr, 10)));
+  out->set_coredump_filter(static_cast<uint32_t>(strtoul(filter->c_str(), nullptr, 16)));
   return {};
 }
 

@@ -36,6 +36,20 @@ TEST(X86Registers, a_call_that_restarts_is_issued_again_with_its_own_number) {
   }
 }
 
+TEST(X86Registers, a_call_ends_when_a_handler_runs_unless_it_restarts) {
+  EXPECT_TRUE(ends_by_handler(interrupted(34, kRestartNoHand), true));
+  EXPECT_TRUE(ends_by_handler(interrupted(35, kRestartBlock), true));
+  EXPECT_TRUE(ends_by_handler(interrupted(0, kRestartSys), false));
+  EXPECT_FALSE(ends_by_handler(interrupted(0, kRestartSys), true));
+  EXPECT_FALSE(ends_by_handler(interrupted(0, kRestartNoIntr), false));
+  EXPECT_FALSE(ends_by_handler(interrupted(0, 17), false));
+  EXPECT_FALSE(ends_by_handler(interrupted(kNoSyscall, kRestartNoHand), false));
+  const Registers after = end_syscall(interrupted(34, kRestartNoHand));
+  EXPECT_EQ(result(after), -4);
+  EXPECT_EQ(after.rip, 0x1002u);
+  EXPECT_FALSE(in_syscall(after));
+}
+
 TEST(X86Registers,
      a_call_with_a_restart_block_continues_in_the_same_task_and_begins_anew_in_a_new_one) {
   EXPECT_EQ(resume_registers(interrupted(35, kRestartBlock), ResumeIn::kSameTask).rax, 219u);

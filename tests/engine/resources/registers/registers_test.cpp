@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -152,6 +153,53 @@ CR_TEST(registers, a_waiter_on_a_condition_variable_is_woken) {
   pthread_mutex_unlock(&mutex);
   thread.join();
   EXPECT_TRUE(heard);
+}
+
+volatile sig_atomic_t handled = 0;
+
+// A stopped process keeps the signal pending: it comes when the process goes on, after the restore.
+void restore_with_signal_pending(void (*wait)()) {
+  auto* ready = static_cast<std::atomic<int>*>(
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  const pid_t pid = fork_child([&] {
+    struct sigaction action {};
+    action.sa_handler = [](int) { handled = 1; };
+    ::sigaction(SIGUSR1, &action, nullptr);
+    *ready = 1;
+    wait();
+    EXPECT_EQ(errno, EINTR);
+    EXPECT_EQ(handled, 1);
+  });
+  await(*ready);
+  ::usleep(20'000);
+  int status = 0;
+  ASSERT_EQ(::kill(pid, SIGSTOP), 0);
+  ASSERT_EQ(::waitpid(pid, &status, WUNTRACED), pid);
+  ASSERT_EQ(::kill(pid, SIGUSR1), 0);
+  checkpoint_restore();
+  ASSERT_EQ(::kill(pid, SIGCONT), 0);
+  ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0) << describe_exit(status);
+}
+
+CR_TEST(registers, a_signal_that_is_pending_ends_a_pause) {
+  restore_with_signal_pending([] { ::pause(); });
+}
+
+CR_TEST(registers, a_signal_that_is_pending_ends_a_sleep) {
+  restore_with_signal_pending([] {
+    const timespec forever{10'000, 0};
+    ::nanosleep(&forever, nullptr);
+  });
+}
+
+CR_TEST(registers, a_signal_that_is_pending_ends_a_read) {
+  static int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  restore_with_signal_pending([] {
+    char byte = 0;
+    EXPECT_EQ(::read(ends[0], &byte, 1), -1);
+  });
 }
 
 }  // namespace
