@@ -14,11 +14,40 @@
 #include <thread>
 
 #include "engine/resources/credentials/credentials.restorer.cpp"
+#include "engine/resources/room.h"
 #include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::credentials {
+
+extern const TaskRoom kRoom;
+
 namespace {
+
+TEST(credentials, a_capability_that_this_process_has_not_is_refused) {
+  EXPECT_EQ(testing::in_child([] {
+              schema::Task record;
+              record.add_threads()->mutable_credentials()->set_cap_permitted(1ull << 63);
+              const RestoreRequest request;
+              Result<> answer = kRoom.restore({record, request});
+              return !answer.ok() && answer.error().code() == ErrorCode::kUnsupported ? 0 : 1;
+            }),
+            0);
+}
+
+TEST(credentials, no_new_privs_cannot_be_taken_off) {
+  EXPECT_EQ(testing::in_child([] {
+              if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 1;
+              schema::Task record;
+              record.add_threads()->mutable_credentials();
+              const RestoreRequest request;
+              Result<> answer = kRoom.restore({record, request});
+              return !answer.ok() && answer.error().text().find("no_new_privs") != std::string::npos
+                         ? 0
+                         : 2;
+            }),
+            0);
+}
 
 using ListOfTwo = testing::WithTail<Set, uint32_t[2]>;
 

@@ -1,15 +1,41 @@
 #include "engine/resources/rlimit/rlimit.h"
 
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
 
+#include "engine/resources/credentials/own_capabilities.h"
 #include "engine/resources/rlimit/rlimit.parasite.cpp"
 #include "engine/resources/rlimit/rlimit.restorer.cpp"
+#include "engine/resources/room.h"
 #include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
 
 namespace ncr::rlimit {
+
+extern const TaskRoom kRoom;
+
 namespace {
+
+TEST(rlimit, a_hard_limit_that_cannot_be_raised_is_named_with_both_values) {
+  EXPECT_EQ(testing::in_child([] {
+              Result<uint64_t> capabilities = credentials::own_effective_capabilities();
+              if (!capabilities.ok() || (capabilities.value() >> CAP_SYS_RESOURCE & 1) != 0)
+                return 0;
+              const ::rlimit low{33, 44};
+              if (setrlimit(RLIMIT_NOFILE, &low) != 0) return 1;
+              schema::Task record;
+              schema::Rlimit* limit = record.add_rlimits();
+              limit->set_resource(RLIMIT_NOFILE);
+              limit->set_hard(45);
+              const RestoreRequest request;
+              Result<> answer = kRoom.restore({record, request});
+              if (answer.ok() || answer.error().code() != ErrorCode::kUnsupported) return 2;
+              const std::string& text = answer.error().text();
+              return text.find("RLIMIT_NOFILE of 45, above the 44") != std::string::npos ? 0 : 3;
+            }),
+            0);
+}
 
 TEST(rlimit, sets_only_what_is_wanted) {
   EXPECT_EQ(testing::in_child([] {
