@@ -1,6 +1,7 @@
 // libFuzzer's door to every parser that reads what an enemy may have written (./dev fuzz). The
 // first byte picks it.
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -11,12 +12,19 @@
 
 namespace {
 
-// One directory for the run, in memory if the machine has such a place.
-const char* scratch() {
-  static char path[] = "/dev/shm/nativecr-fuzz-XXXXXX";
-  static const char* made = ::mkdtemp(path);
-  return made;
-}
+// One directory for the run, in memory.
+class Scratch {
+ public:
+  Scratch() : made_(::mkdtemp(path_)) {}
+  ~Scratch() {
+    if (made_ != nullptr) (void)::rmdir(made_);
+  }
+  const char* path() const { return made_; }
+
+ private:
+  char path_[32] = "/dev/shm/nativecr-fuzz-XXXXXX";
+  const char* made_;
+};
 
 }  // namespace
 
@@ -36,8 +44,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       ncr::parse_cpuinfo(text, &cpu);
       return 0;
     }
-    default:
-      if (scratch() != nullptr) (void)ncr::open_damaged(scratch(), data + 1, size - 1).ok();
+    default: {
+      static Scratch scratch;
+      if (scratch.path() != nullptr) {
+        (void)ncr::open_damaged(scratch.path(), data + 1, size - 1).ok();
+      }
       return 0;
+    }
   }
 }
