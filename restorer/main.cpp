@@ -3,8 +3,10 @@
 // futex wait. The coordinator then seizes the threads, gives them their registers and signal masks
 // and unmaps the area (docs/adr/0002). Only general registers are used: what the FPU holds here
 // never reaches the task.
+#include <asm-generic/errno-base.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
+#include <linux/time.h>
 
 #include "restorer/session.h"
 
@@ -122,6 +124,20 @@ void thread_main(void* argument) {
   run_thread(session);
 }
 
+// A number may still be that of a thread of the tree killed a moment ago, or of a thread that
+// filled memory: the kernel frees it after it has told the world of the exit (kernel/exit.c,
+// release_task).
+pie::Ret clone_when_free(const clone_args& args, const wire::ThreadArgs& thread) {
+  constexpr int kTries = 200;
+  constexpr __kernel_timespec kPause{.tv_sec = 0, .tv_nsec = 1'000'000};
+  for (int tries = 1;; tries++) {
+    pie::Ret ret(
+        restorer_clone(&args, sizeof args, thread_main, const_cast<wire::ThreadArgs*>(&thread)));
+    if (ret.err() != EEXIST || tries == kTries) return ret;
+    (void)pie::sys(__NR_clock_nanosleep, CLOCK_MONOTONIC, 0, &kPause, nullptr);
+  }
+}
+
 void make_threads(const Session& session) {
   for (const wire::ThreadArgs& thread : session.args->threads) {
     if (thread.index == 0) continue;
@@ -131,8 +147,7 @@ void make_threads(const Session& session) {
     args.stack_size = thread.stack_size;
     args.set_tid = reinterpret_cast<uint64_t>(&thread.tid);
     args.set_tid_size = 1;
-    pie::Ret ret(
-        restorer_clone(&args, sizeof args, thread_main, const_cast<wire::ThreadArgs*>(&thread)));
+    pie::Ret ret = clone_when_free(args, thread);
     if (!ret.ok()) fail(session, Act::kThread, ret.err(), static_cast<uint64_t>(thread.tid));
   }
 }

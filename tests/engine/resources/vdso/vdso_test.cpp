@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "engine/resources/vdso/elf_functions.h"
+#include "tests/support/checkpoint_test.h"
 
 namespace ncr::vdso {
 namespace {
@@ -91,6 +92,15 @@ TEST(Vdso, redirected_functions_end_in_the_running_vdso) {
 TEST(Vdso, functions_that_this_kernel_lacks_make_the_system_call) {
   Running running = ours();
   expect_the_time(redirect(running.code, std::string(4096, '\0'), 0).take());
+}
+
+CR_TEST(vdso, clocks_are_read_without_a_system_call_as_before) {
+  const uint64_t address = address_of_code();
+  checkpoint_restore();
+  EXPECT_EQ(address_of_code(), address);
+  timespec now{};
+  EXPECT_EQ(::clock_gettime(CLOCK_MONOTONIC, &now), 0);
+  expect_the_time(redirect(ours().code, ours().code, address).take());
 }
 
 }  // namespace
