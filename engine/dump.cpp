@@ -172,6 +172,7 @@ Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequ
   gathered.files.store_content_in(gathered.shared_memory);
   VmaReader vmas(tree.tasks(), worker_threads(request.threads));
   gathered.tasks.resize(tree.tasks().size());
+  TRY(session::preflight_clones(tree.tasks(), gathered.blockers));
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),

@@ -4,7 +4,10 @@
 // belong to the tty room. preflight_tree() runs in the engine, the rest in the child.
 #include "engine/resources/session/session.h"
 
+#include <linux/kcmp.h>
 #include <unistd.h>
+
+#include <unordered_map>
 
 #include "engine/resources/room.h"
 #include "engine/tree/fork_order.h"
@@ -40,6 +43,31 @@ Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Bloc
   if (plan_as(tasks, shell_job, false).ok()) return {};
   bool outside = tasks[0].sid != tasks[0].pid && shell_job == ShellJob::kRefuse;
   blockers.add(tasks[0], "its session", plan.error().text(), outside ? "--shell-job" : "");
+  return {};
+}
+
+Result<> preflight_clones(const std::vector<Task>& tasks, Blockers& blockers) {
+  std::unordered_map<pid_t, const Task*> living;
+  for (const Task& task : tasks) {
+    if (!task.alive()) continue;
+    // Most of /proc/PID belongs to the first thread, so such a task cannot even be looked at.
+    std::string stat = TRY(sys::read_file_at(task.proc, "stat"));
+    if (stat.find(") Z ") != std::string::npos)
+      return Error::unsupported(
+          strf("task %d (%s): its first thread has exited while others run on, which is not "
+               "supported; nothing was touched",
+               task.pid, task.comm.c_str()));
+    living[task.pid] = &task;
+  }
+  for (const Task& task : tasks) {
+    if (!task.alive() || !living.contains(task.ppid)) continue;
+    if (TRY(sys::kcmp(task.ppid, task.pid, KCMP_VM, 0, 0)) == 0)
+      blockers.add(
+          task, "its memory",
+          strf("is shared with its parent %d, of which it is not a thread (CLONE_VM, vfork)",
+               task.ppid),
+          "");
+  }
   return {};
 }
 

@@ -13,6 +13,10 @@ namespace ncr::session {
 // whose session is led from outside.
 Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Blockers& blockers);
 
+// The same for two relations of processes that are not restored: memory shared by processes that
+// are not threads of each other, and a process whose first thread has exited while others run on.
+Result<> preflight_clones(const std::vector<Task>& tasks, Blockers& blockers);
+
 // Runs in the child, between its two rounds of forks: its own session or group.
 Result<> lead(const TaskPlan& task);
 // Runs in the child, when every process exists: the group it belongs to. `callers_group` stands for

@@ -1,13 +1,19 @@
 #include "engine/resources/session/session.h"
 
+#include <linux/kcmp.h>
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <ctime>
+#include <thread>
+#include <vector>
 
 #include "tests/support/checkpoint_test.h"
+#include "tests/support/scratch.h"
 
 namespace ncr {
 namespace {
@@ -188,6 +194,45 @@ CR_TEST(session, a_child_dies_with_its_parent_only_if_it_asked_for_it) {
   char bytes[4096];
   for (int i = 0; i < 10; i++) ASSERT_GT(::read(alive[0], bytes, sizeof bytes), 0);
   ::close(alive[0]);
+}
+
+CR_TEST(session, a_child_in_our_descriptor_table_is_still_in_it) {
+  static char stack[64 * 1024];
+  auto body = [](void*) -> int { rest(); };
+  pid_t child = ::clone(body, stack + sizeof stack, CLONE_FILES | SIGCHLD, nullptr);
+  ASSERT_GT(child, 0);
+  checkpoint_restore();
+  EXPECT_EQ(::syscall(SYS_kcmp, ::getpid(), child, KCMP_FILES, 0, 0), 0);
+  end(child);
+}
+
+CR_TEST_WITH(session, many_children_come_back, .cycles = 1) {
+  std::vector<pid_t> children;
+  for (int i = 0; i < 50; i++) children.push_back(resting_child([] {}));
+  checkpoint_restore();
+  for (pid_t child : children) end(child);
+}
+
+CR_TEST_WITH(session, memory_shared_by_processes_is_refused_by_name, .refused_with = "CLONE_VM") {
+  static char stack[64 * 1024];
+  auto body = [](void*) -> int { rest(); };
+  pid_t child = ::clone(body, stack + sizeof stack, CLONE_VM | SIGCHLD, nullptr);
+  ASSERT_GT(child, 0);
+  checkpoint_restore();
+  end(child);
+}
+
+CR_TEST_WITH(session, a_process_whose_first_thread_is_gone_is_refused_by_name,
+             .refused_with = "first thread has exited") {
+  pid_t child = ::fork();
+  if (child == 0) {
+    std::thread(rest).detach();
+    ::syscall(SYS_exit, 0);
+  }
+  std::string stat = strf("/proc/%d/stat", child);
+  while (test::file_text(stat).find(") Z ") == std::string::npos) ::usleep(1000);
+  checkpoint_restore();
+  end(child);
 }
 
 TEST(session, a_tree_of_a_foreign_session_is_a_blocker_with_a_way_out) {
