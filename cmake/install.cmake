@@ -9,7 +9,8 @@ target_compile_options(libnativecr PRIVATE -fno-exceptions -fno-rtti -fvisibilit
 target_compile_definitions(libnativecr PRIVATE NCR_VERSION="${PROJECT_VERSION}")
 target_include_directories(libnativecr PUBLIC $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
 target_link_libraries(libnativecr PRIVATE $<BUILD_INTERFACE:ncr_engine> $<BUILD_INTERFACE:ncr_warnings>)
-target_link_options(libnativecr PRIVATE -Wl,--exclude-libs,ALL -Wl,--no-undefined)
+target_link_options(libnativecr PRIVATE -Wl,--no-undefined -Wl,--version-script=${CMAKE_SOURCE_DIR}/cmake/libnativecr.map)
+set_target_properties(libnativecr PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/libnativecr.map)
 
 install(TARGETS nativecr RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS libnativecr EXPORT nativecr LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

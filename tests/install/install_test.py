@@ -67,7 +67,7 @@ class Install(unittest.TestCase):
 
     def test_only_the_public_interface_is_exported(self):
         symbols = run(["nm", "-D", "--defined-only", f"{self.lib}/libnativecr.so"]).split("\n")
-        names = [line.split()[2] for line in symbols if line]
+        names = [line.split()[2] for line in symbols if line and " A " not in line]  # A: the version itself
         self.assertTrue(names)
         self.assertEqual([name for name in names if not name.startswith("ncr_")], [])
 
