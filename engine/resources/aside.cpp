@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/call_code.h"
+
 namespace ncr {
 namespace {
 
@@ -29,22 +31,29 @@ long clone_here(pid_t pid) {
 int raise_capabilities() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
-  if (::syscall(SYS_capget, &header, data) != 0) return errno;
+  int failed = sys::code_of(::syscall(SYS_capget, &header, data));
+  if (failed != 0) return failed;
   data[0].effective = data[0].permitted;
   data[1].effective = data[1].permitted;
-  return ::syscall(SYS_capset, &header, data) == 0 ? 0 : errno;
+  return sys::code_of(::syscall(SYS_capset, &header, data));
+}
+
+int take_ids(const ucred& who) {
+  // Raw calls: libc's would look for other threads.
+  int failed = 0;
+  if (who.gid != ::getegid()) failed = sys::code_of(::syscall(SYS_setresgid, -1, who.gid, -1));
+  if (failed != 0 || who.uid == ::geteuid()) return failed;
+  failed = sys::code_of(::syscall(SYS_setresuid, -1, who.uid, -1));
+  return failed != 0 ? failed : raise_capabilities();
 }
 
 int take_place(const Aside& where) {
-  if (where.root >= 0 && (::fchdir(where.root) != 0 || ::chroot(".") != 0)) return errno;
-  if (where.directory != nullptr && ::chdir(where.directory) != 0) return errno;
-  if (!where.as_who) return 0;
-  // Raw calls: libc's would look for other threads.
-  bool other_group = where.who.gid != ::getegid();
-  if (other_group && ::syscall(SYS_setresgid, -1, where.who.gid, -1) != 0) return errno;
-  if (where.who.uid == ::geteuid()) return 0;
-  if (::syscall(SYS_setresuid, -1, where.who.uid, -1) != 0) return errno;
-  return raise_capabilities();
+  int failed = 0;
+  if (where.root >= 0) failed = sys::code_of(::fchdir(where.root));
+  if (where.root >= 0 && failed == 0) failed = sys::code_of(::chroot("."));
+  if (where.directory != nullptr && failed == 0) failed = sys::code_of(::chdir(where.directory));
+  if (failed != 0 || !where.as_who) return failed;
+  return take_ids(where.who);
 }
 
 bool same_as_us(const Aside& where) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <vector>
 
+#include "engine/base/call_code.h"
 #include "engine/resources/aside.h"
 #include "engine/resources/status_flags.h"
 
@@ -96,9 +97,11 @@ Result<Fd> open_current(int master, const schema::OpenFile& record) {
   Fd place(TRY(SYSCALL(::fcntl(slave.get(), F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC")));
   int flags = static_cast<int>(record.flags() & (O_ACCMODE | O_NONBLOCK)) | O_CLOEXEC;
   int failed = TRY(run_aside({.outlive_us = true}, [&] {
-    if (::setsid() < 0 || ::ioctl(slave.get(), TIOCSCTTY, 1) != 0) return errno;
+    int code = sys::code_of(::setsid());
+    if (code == 0) code = sys::code_of(::ioctl(slave.get(), TIOCSCTTY, 1));
+    if (code != 0) return code;
     int fd = ::open("/dev/tty", flags);
-    if (fd < 0) return errno;
+    if (fd < 0) return sys::code_of(fd);
     ::dup3(fd, place.get(), O_CLOEXEC);
     ::close(fd);
     return 0;

@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/base/call_code.h"
+
 namespace ncr::unix_socket {
 namespace {
 
@@ -90,12 +92,11 @@ Address::Address(const std::string& name) : size(address_of(name, &address)) {
 
 int Address::bind(int fd) const {
   for (const std::string& directory : directories) ::mkdir(directory.c_str(), 0777);
-  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0) return 0;
-  return errno;
+  return sys::code_of(::bind(fd, reinterpret_cast<const sockaddr*>(&address), size));
 }
 
 int Address::connect(int fd) const {
-  return ::connect(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 ? 0 : errno;
+  return sys::code_of(::connect(fd, reinterpret_cast<const sockaddr*>(&address), size));
 }
 
 void Address::unlink() const {

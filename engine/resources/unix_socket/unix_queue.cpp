@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "engine/base/call_code.h"
 #include "engine/base/ids.h"
 #include "engine/base/undo.h"
 #include "engine/resources/aside.h"
@@ -85,7 +86,7 @@ int peek(int socket, size_t limit, Entry* entry) {
   message.msg_control = &control;
   message.msg_controllen = sizeof control;
   ssize_t got = ::recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (got < 0) return errno;
+  if (got < 0) return sys::code_of(got);
   entry->size = static_cast<size_t>(got);
   read_control(&message, entry);
   size_t prefix = offsetof(sockaddr_un, sun_path);
@@ -101,7 +102,8 @@ void close_files(const Entry* entry) {
 }
 
 int peek_at(int socket, int offset, size_t limit, Entry* entry) {
-  if (::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) != 0) return errno;
+  int failed = sys::code_of(::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset));
+  if (failed != 0) return failed;
   return peek(socket, limit, entry);
 }
 
@@ -110,13 +112,15 @@ int peek_at(int socket, int offset, size_t limit, Entry* entry) {
 // leaves out its whole buffer, and only that.
 int bytes_before_files(int socket, int offset, const Log& log, Entry* entry, size_t* before) {
   close_files(entry);
-  if (::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset) != 0) return errno;
+  int failed = sys::code_of(::setsockopt(socket, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof offset));
+  if (failed != 0) return failed;
   iovec data[2] = {{entry + 1, entry->size - 1}, {log.memory + log.size, 1}};
   msghdr message{};
   message.msg_iov = data;
   message.msg_iovlen = 2;
   ssize_t got = ::recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0 && errno != EFAULT) return errno;
+  failed = sys::code_of(got);
+  if (failed != 0 && failed != EFAULT) return failed;
   *before = got < 0 ? 0 : static_cast<size_t>(got);
   return 0;
 }
@@ -268,7 +272,7 @@ int send_message(int socket, const Outgoing& outgoing) {
   if (used == 0) message.msg_control = nullptr;
   do {
     ssize_t sent = ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent < 0) return errno;
+    if (sent < 0) return sys::code_of(sent);
     data.iov_base = static_cast<char*>(data.iov_base) + sent;
     data.iov_len -= static_cast<size_t>(sent);
     message.msg_control = nullptr;

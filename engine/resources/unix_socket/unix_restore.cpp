@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/call_code.h"
 #include "engine/resources/aside.h"
 #include "engine/resources/status_flags.h"
 #include "engine/resources/unix_socket/unix_bind.h"
@@ -109,9 +110,9 @@ Result<> make_pair(FileRestorer& files, const UnixSocket& a, const UnixSocket& b
   Aside maker = as_peer(files, a.peer_credentials());
   TRY(check_call(run_aside(maker,
                            [&] {
-                             if (::socketpair(AF_UNIX, static_cast<int>(a.type()) | SOCK_CLOEXEC, 0,
-                                              pair) != 0)
-                               return errno;
+                             int failed = sys::code_of(::socketpair(
+                                 AF_UNIX, static_cast<int>(a.type()) | SOCK_CLOEXEC, 0, pair));
+                             if (failed != 0) return failed;
                              ::dup3(pair[0], first.get(), O_CLOEXEC);
                              ::dup3(pair[1], second.get(), O_CLOEXEC);
                              ::close(pair[0]);
@@ -139,7 +140,7 @@ Result<> make_accepted(FileRestorer& files, const UnixSocket& client, const Unix
                              address.unlink();
                              int failed = address.bind(listener.get());
                              if (failed != 0) return failed;
-                             return ::listen(listener.get(), 1) == 0 ? 0 : errno;
+                             return sys::code_of(::listen(listener.get(), 1));
                            }),
                  "listen at", server.name()));
   TRY(check_call(run_aside(connecting,
@@ -207,7 +208,7 @@ Result<Fd> make_listener(FileRestorer& files, const UnixSocket& socket) {
   TRY(bind_socket(files, listener, socket));
   int backlog = static_cast<int>(socket.backlog());
   TRY(check_call(run_aside(as_peer(files, socket.peer_credentials()),
-                           [&] { return ::listen(listener.get(), backlog) == 0 ? 0 : errno; }),
+                           [&] { return sys::code_of(::listen(listener.get(), backlog)); }),
                  "listen at", socket.name()));
   TRY(make_waiting(files, socket));
   return listener;
