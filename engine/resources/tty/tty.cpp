@@ -1,7 +1,7 @@
 // Terminals (struct tty_struct): both ends of pseudo-terminals, /dev/tty, and whatever terminal a
 // shell gave to its job. The kernel keeps modes, window size, lock and packet mode, all of which
-// ioctl(2) tells through our duplicate of the descriptor (engine). It does not show the bytes in
-// its queues without taking them: those are lost, with a warning. A pair is made anew under its old
+// ioctl(2) tells through our duplicate of the descriptor (engine). What is under way
+// in its queues: pty_queue.cpp. A pair is made anew under its old
 // number, as programs hold its name (child). A terminal whose master is outside the tree is the
 // business of --shell-job: the caller's own terminal takes its place. Controlling terminals:
 // controlling_terminal.cpp.
@@ -20,6 +20,7 @@
 
 #include "engine/resources/room.h"
 #include "engine/resources/tty/pty.h"
+#include "engine/resources/tty/pty_queue.h"
 #include "engine/resources/tty/termios.h"
 
 namespace ncr::tty {
@@ -71,6 +72,7 @@ Result<> dump_master(const FdProbe& probe, schema::Tty* out) {
   out->set_locked(locked != 0);
   out->set_packet_mode(packet != 0);
   out->set_slave_closed((events_of(probe.local) & POLLHUP) != 0);
+  TRY(read_queues(probe.local, packet != 0, out));
   struct stat node {};
   if (::stat(name_of(*out).c_str(), &node) != 0 || minor(node.st_rdev) != index) return {};
   out->mutable_node()->set_mode(node.st_mode & 07777);
@@ -98,17 +100,11 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   schema::Tty* out = record->mutable_tty();
   out->set_node_device(probe.stat.st_dev);
   out->set_node_number(probe.stat.st_rdev);
-  if (is_master(probe.stat))
-    TRY(dump_master(probe, out));
-  else
-    TRY(dump_slave(probe, out));
+  TRY(is_master(probe.stat) ? dump_master(probe, out) : dump_slave(probe, out));
   record->set_group_id(kGroup | (uint64_t{out->driver()} << 32) | out->number());
   if (out->hung_up()) return {};
   int value = 0;
   if (::ioctl(probe.local.get(), TIOCGEXCL, &value) == 0) out->set_exclusive(value != 0);
-  value = 0;
-  if (::ioctl(probe.local.get(), FIONREAD, &value) == 0)
-    out->set_unread(static_cast<uint32_t>(value));
   return read_modes(probe.local, out);
 }
 
@@ -126,9 +122,6 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
     if (!file.record->has_tty() || !checked.insert(file.record->id()).second) continue;
     const schema::Tty& tty = file.record->tty();
     bool inside = is_pty(tty) && numbers.contains(tty.number());
-    if (inside && tty.unread() != 0)
-      request.callbacks.log.warning("%s: %u bytes wait to be read in the terminal and are not kept",
-                                    name_of(tty).c_str(), tty.unread());
     if (inside || tty.hung_up() || tty.kind() == schema::Tty::MASTER) continue;
     if (request.shell_job == ShellJob::kRefuse && file.holder != nullptr)
       blockers.add(*file.holder, strf("fd %d: terminal %s", raw(file.number), name_of(tty).c_str()),
@@ -218,6 +211,7 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
   if (tty.hung_up()) return {};
   bool outside = !is_pty(tty) || find_master(files, tty) == nullptr;
   if (outside && tty.kind() == schema::Tty::CONTROLLING) return {};
+  if (!outside && tty.kind() == schema::Tty::MASTER) TRY(fill_queues(fd, tty));
   TRY(set_modes(fd, tty));
   if (outside || tty.kind() != schema::Tty::MASTER) {
     if (tty.exclusive() && !outside) TRY(SYSCALL(::ioctl(fd.get(), TIOCEXCL), "ioctl TIOCEXCL"));

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "engine/base/fd.h"
+#include "engine/resources/tty/pty_queue.h"
 #include "engine/resources/tty/tty.h"
 #include "tests/engine/resources/round_trip.h"
 #include "tests/support/checkpoint_test.h"
@@ -137,6 +138,57 @@ TEST(tty, slave_of_a_closed_master_stays_hung_up) {
   EXPECT_EQ(errno, EIO);
 }
 
+TEST(tty, bytes_under_way_survive_both_ways) {
+  Pty pty;
+  type(pty.slave, "shown\n");
+  type(pty.master, "whole\nhalf");  // echoed: the master has "whole\r\nhalf" to read, too
+  ::usleep(10'000);
+  ASSERT_EQ(round_trip({pty.master.get(), pty.slave.get()}).error, "");
+  EXPECT_EQ(receive(pty.master), "shown\r\nwhole\r\nhalf");
+  EXPECT_EQ(receive(pty.slave), "whole\n");
+  EXPECT_EQ(events(pty.slave) & POLLIN, 0);
+  type(pty.master, " line\n");
+  EXPECT_EQ(receive(pty.slave), "half line\n");
+}
+
+TEST(tty, bytes_under_way_are_only_looked_at) {
+  Pty pty;
+  termios modes{};
+  ASSERT_EQ(::tcgetattr(pty.slave.get(), &modes), 0);
+  type(pty.slave, "out");
+  type(pty.master, "in\x04");  // the end of file that ctrl-D types
+  ::usleep(10'000);
+  schema::Tty seen;
+  ASSERT_TRUE(read_queues(pty.master, false, &seen).ok());
+  EXPECT_EQ(seen.output(), "outin");
+  EXPECT_EQ(receive(pty.master), "outin");
+  EXPECT_EQ(receive(pty.slave), "in");
+  termios after{};
+  ASSERT_EQ(::tcgetattr(pty.slave.get(), &after), 0);
+  EXPECT_EQ(after.c_lflag, modes.c_lflag);
+  EXPECT_EQ(after.c_cc[VEOF], modes.c_cc[VEOF]);
+}
+
+TEST(tty, much_output_survives) {
+  Pty pty;
+  termios modes{};
+  ASSERT_EQ(::tcgetattr(pty.slave.get(), &modes), 0);
+  ::cfmakeraw(&modes);
+  ASSERT_EQ(::tcsetattr(pty.slave.get(), TCSANOW, &modes), 0);
+  std::string much;
+  for (int i = 0; i < 2000; i++) much += std::to_string(i) + "\n";
+  type(pty.slave, much);
+  ::usleep(10'000);
+  ASSERT_EQ(round_trip({pty.master.get(), pty.slave.get()}).error, "");
+  std::string got;
+  while (got.size() < much.size()) {
+    std::string part = receive(pty.master);
+    ASSERT_NE(part, "nothing") << got.size();
+    got += part;
+  }
+  EXPECT_EQ(got, much);
+}
+
 TEST(tty, terminal_outside_is_named_with_the_way_out) {
   Pty pty;
   auto result = round_trip({pty.slave.get()});
@@ -164,42 +216,6 @@ CR_TEST(tty, pair_within_one_process_goes_on) {
   EXPECT_EQ(pty.number(), number);
   type(pty.slave, "out");
   EXPECT_EQ(receive(pty.master), "out");
-}
-
-// A child that leads a session on the terminal and has a group of its own in the foreground; the
-// parent has the master.
-CR_TEST(tty, session_keeps_its_terminal_and_foreground_group) {
-  Pty pty;
-  int ready[2];
-  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
-  pid_t leader = ::fork();
-  if (leader == 0) {
-    ::setsid();
-    ::ioctl(pty.slave.get(), TIOCSCTTY, 0);
-    pid_t job = ::fork();
-    if (job == 0) {
-      ::setpgid(0, 0);
-      for (;;) ::pause();
-    }
-    ::setpgid(job, job);
-    ::signal(SIGTTOU, SIG_IGN);
-    ::tcsetpgrp(pty.slave.get(), job);
-    Fd current(::open("/dev/tty", O_RDWR | O_CLOEXEC));
-    (void)!::write(ready[1], &job, sizeof job);
-    for (;;) ::pause();
-  }
-  pid_t job = 0;
-  ASSERT_EQ(::read(ready[0], &job, sizeof job), static_cast<ssize_t>(sizeof job));
-  checkpoint_restore();
-  pid_t foreground = 0;
-  EXPECT_EQ(::ioctl(pty.master.get(), TIOCGPGRP, &foreground), 0);
-  EXPECT_EQ(foreground, job);
-  pid_t session = 0;
-  EXPECT_EQ(::ioctl(pty.master.get(), TIOCGSID, &session), 0);
-  EXPECT_EQ(session, leader);
-  ::kill(job, SIGKILL);
-  ::kill(leader, SIGKILL);
-  EXPECT_EQ(::waitpid(leader, nullptr, 0), leader);
 }
 
 CR_TEST(tty, dev_tty_leads_to_the_same_terminal) {
