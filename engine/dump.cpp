@@ -11,9 +11,7 @@
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
 #include "engine/memory/memory_dump.h"
-#include "engine/memory/page_runs.h"
 #include "engine/memory/page_store.h"
-#include "engine/memory/page_table.h"
 #include "engine/memory/vma_reader.h"
 #include "engine/request.h"
 #include "engine/resources/file_table.h"
@@ -202,9 +200,7 @@ Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {
     schema::Task& task = gathered.tasks[i];
     gathered.pages[i].set_pid(task.pid());
     if (task.state() == schema::TASK_ZOMBIE) continue;
-    Fd pagemap = TRY(open_pagemap(task.pid()));
-    TRY_WHILE(find_guard_pages(pagemap, task.mutable_memory()), "task %d", task.pid());
-    TRY_WHILE(store.add_task(task.pid(), task.memory(), &gathered.pages[i]),
+    TRY_WHILE(store.add_task(task.pid(), task.mutable_memory(), &gathered.pages[i]),
               "memory of task %d (%s)", task.pid(), task.comm().c_str());
   }
   TRY(gathered.shared_memory.store_pages(store));

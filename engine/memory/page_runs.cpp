@@ -42,7 +42,7 @@ AddressRun private_span(const schema::Memory& memory) {
   return {start, (end - start) / kPageSize};
 }
 
-// Walks the whole address space in a few calls; `found(start, end)` for each range, ascending.
+// Walks the whole address space in a few calls; `found` gets each region, ascending.
 template <class F>
 Result<> scan(const Fd& pagemap, const schema::Memory& memory, ScanArgument argument, F found) {
   constexpr size_t kRegions = 512;
@@ -55,7 +55,7 @@ Result<> scan(const Fd& pagemap, const schema::Memory& memory, ScanArgument argu
   for (uint64_t at = span.start; at < argument.end; at = argument.walk_end) {
     argument.start = at;
     int count = TRY(SYSCALL(::ioctl(pagemap.get(), kPagemapScan, &argument), "PAGEMAP_SCAN"));
-    for (int i = 0; i < count; i++) found(regions[i].start, regions[i].end);
+    for (int i = 0; i < count; i++) found(regions[i]);
     if (argument.walk_end <= at) break;
   }
   return {};
@@ -80,19 +80,22 @@ class PrivateParts {
   int next_ = 0;
 };
 
-// kSystem with ENOTTY or EINVAL: this kernel has no such call, or does not know these categories.
-Result<RunSet> scan_private_pages(const Fd& pagemap, const schema::Memory& memory,
-                                  uint64_t unwanted) {
+// kSystem with ENOTTY or EINVAL: this kernel has no such call, or does not know guard pages.
+Result<PrivatePages> scan_private_pages(const Fd& pagemap, const schema::Memory& memory,
+                                        uint64_t guard) {
   ScanArgument argument{};
-  argument.category_inverted = argument.category_mask = unwanted;
-  argument.category_anyof_mask = kIsPresent | kIsSwapped;
-  argument.return_mask = kIsFile;  // the same for all, so that neighbours are one range
-  RunSet runs;
+  argument.category_inverted = argument.category_mask = kIsFile | kIsZero;
+  argument.category_anyof_mask = kIsPresent | kIsSwapped;  // guard pages count as swapped
+  // Regions are cut where an asked-for category changes: as few of them as can be.
+  argument.return_mask = guard != 0 ? guard : kIsFile;
+  PrivatePages found;
   PrivateParts parts(memory);
-  TRY(scan(pagemap, memory, argument, [&](uint64_t start, uint64_t end) {
-    parts.clip(start, end, [&](int, uint64_t from, uint64_t to) { append(&runs, from, to); });
+  TRY(scan(pagemap, memory, argument, [&](const ScanRegion& region) {
+    RunSet* runs = (region.categories & guard) != 0 ? &found.guards : &found.pages;
+    parts.clip(region.start, region.end,
+               [&](int, uint64_t from, uint64_t to) { append(runs, from, to); });
   }));
-  return runs;
+  return found;
 }
 
 bool too_old(const Error& error) {
@@ -101,39 +104,35 @@ bool too_old(const Error& error) {
 
 }  // namespace
 
-Result<RunSet> find_private_pages(const Fd& pagemap, const schema::Memory& memory, PageScan how) {
+Result<PrivatePages> find_private_pages(const Fd& pagemap, const schema::Memory& memory,
+                                        PageScan how) {
   if (how == PageScan::kBest) {
-    for (uint64_t unwanted : {kIsFile | kIsZero | kIsGuard, kIsFile | kIsZero}) {
-      Result<RunSet> runs = scan_private_pages(pagemap, memory, unwanted);
-      if (runs.ok() || !too_old(runs.error())) return runs;
+    for (uint64_t guard : {kIsGuard, uint64_t{0}}) {
+      Result<PrivatePages> found = scan_private_pages(pagemap, memory, guard);
+      if (found.ok() || !too_old(found.error())) return found;
     }
   }
   RunSet all;
   for (const schema::Vma& vma : memory.vmas()) {
     if (has_private_pages(vma)) append(&all, vma.start(), vma.end());
   }
-  RunSet runs;
+  PrivatePages found;
   TRY(read_entries(pagemap, all, [&](uint64_t address, PageEntry entry) {
-    if ((!entry.present() && !entry.swapped()) || entry.file() || entry.guard()) return;
-    append(&runs, address, address + kPageSize);
+    if ((!entry.present() && !entry.swapped()) || entry.file()) return;
+    append(entry.guard() ? &found.guards : &found.pages, address, address + kPageSize);
   }));
-  return runs;
+  return found;
 }
 
-Result<> find_guard_pages(const Fd& pagemap, schema::Memory* memory) {
-  ScanArgument argument{};
-  argument.category_mask = kIsGuard;
-  argument.return_mask = kIsGuard;
+void note_guards(const RunSet& guards, schema::Memory* memory) {
   PrivateParts parts(*memory);
-  Result<> scanned = scan(pagemap, *memory, argument, [&](uint64_t start, uint64_t end) {
-    parts.clip(start, end, [&](int i, uint64_t from, uint64_t to) {
+  for (const AddressRun& run : guards) {
+    parts.clip(run.start, run.end(), [&](int i, uint64_t from, uint64_t to) {
       schema::GuardRange* guard = memory->mutable_vmas(i)->add_guards();
       guard->set_start(from);
       guard->set_end(to);
     });
-  });
-  if (!scanned.ok() && too_old(scanned.error())) return {};
-  return scanned;
+  }
 }
 
 }  // namespace ncr

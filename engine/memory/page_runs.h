@@ -13,12 +13,17 @@ enum class PageScan {
   kRead,  // by reading /proc/PID/pagemap
 };
 
-// Anonymous pages in the private VMAs of `memory`, the shared zero page
-// and guard pages left out (kRead cannot tell the zero page).
-Result<RunSet> find_private_pages(const Fd& pagemap, const schema::Memory& memory, PageScan how);
+struct PrivatePages {
+  RunSet pages;   // to be stored: anonymous pages in private VMAs, without the shared zero page
+                  // (kRead cannot tell that one)
+  RunSet guards;  // MADV_GUARD_INSTALL, Linux 6.13; empty on kernels that cannot tell (before 6.15)
+};
 
-// Fills Vma.guards of every private VMA: MADV_GUARD_INSTALL, Linux 6.13. Leaves them empty on
-// kernels that cannot tell (before 6.15).
-Result<> find_guard_pages(const Fd& pagemap, schema::Memory* memory);
+// One walk over the page tables.
+Result<PrivatePages> find_private_pages(const Fd& pagemap, const schema::Memory& memory,
+                                        PageScan how);
+
+// Fills Vma.guards.
+void note_guards(const RunSet& guards, schema::Memory* memory);
 
 }  // namespace ncr

@@ -231,15 +231,16 @@ Result<PageStore> PageStore::create(ImageDir& images, unsigned threads) {
   return PageStore(std::make_unique<Impl>(std::move(output), path, worker_threads(threads)));
 }
 
-Result<> PageStore::add_task(pid_t pid, const schema::Memory& memory, schema::PageMap* map) {
+Result<> PageStore::add_task(pid_t pid, schema::Memory* memory, schema::PageMap* map) {
   map->set_pid(pid);
   Fd pagemap = TRY(open_pagemap(pid));
-  RunSet pages =
-      TRY_WHILE(find_private_pages(pagemap, memory, PageScan::kBest), "memory of process %d", pid);
+  PrivatePages found =
+      TRY_WHILE(find_private_pages(pagemap, *memory, PageScan::kBest), "memory of process %d", pid);
+  note_guards(found.guards, memory);
   Source& source = impl_->sources.emplace_back();
   source.pid = pid;
   source.map = map;
-  return impl_->split(source, pages);
+  return impl_->split(source, found.pages);
 }
 
 Result<> PageStore::add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map) {

@@ -31,7 +31,8 @@ class [[nodiscard]] PageStore {
   // All present private pages of `pid` in these VMAs -> *map. The task must stay frozen until
   // finish(). Work is queued; map is filled in by finish(). Pages that are physically those of a
   // task added earlier, at the same address, are stored once.
-  Result<> add_task(pid_t pid, const schema::Memory& memory, schema::PageMap* map);
+  // Also fills Vma.guards, which the same look at the page tables finds.
+  Result<> add_task(pid_t pid, schema::Memory* memory, schema::PageMap* map);
   // The present pages of a shared memory object, read through one of its mappings'
   // /proc/PID/map_files or descriptor.
   Result<> add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map);

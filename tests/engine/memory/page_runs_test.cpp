@@ -34,10 +34,14 @@ class PageRuns : public ::testing::TestWithParam<PageScan> {
   RunSet find(const TargetProcess& target, const schema::Memory& memory) {
     Result<Fd> pagemap = open_pagemap(target.pid());
     EXPECT_TRUE(pagemap.ok());
-    Result<RunSet> runs = find_private_pages(pagemap.value(), memory, GetParam());
-    EXPECT_TRUE(runs.ok()) << runs.error().text();
-    return runs.ok() ? runs.take() : RunSet();
+    Result<PrivatePages> found = find_private_pages(pagemap.value(), memory, GetParam());
+    EXPECT_TRUE(found.ok()) << found.error().text();
+    if (!found.ok()) return {};
+    guards_ = found.value().guards;
+    return found.value().pages;
   }
+
+  RunSet guards_;
 
  private:
   char* at_ = nullptr;
@@ -72,8 +76,7 @@ TEST_P(PageRuns, leave_out_guard_pages) {
   });
   schema::Memory found = memory(target);
   EXPECT_EQ(find(target, found), (RunSet{{address(4), 2}, {address(8), 4}}));
-  Result<Fd> pagemap = open_pagemap(target.pid());
-  ASSERT_TRUE(find_guard_pages(pagemap.value(), &found).ok());
+  note_guards(guards_, &found);
   ASSERT_EQ(found.vmas_size(), 1);
   ASSERT_EQ(found.vmas(0).guards_size(), 2);
   EXPECT_EQ(found.vmas(0).guards(0).start(), address(0));
@@ -86,12 +89,12 @@ TEST_P(PageRuns, of_a_whole_process_agree_between_both_ways) {
   TargetProcess target;
   schema::Memory whole = target.memory();
   Result<Fd> pagemap = open_pagemap(target.pid());
-  Result<RunSet> scanned = find_private_pages(pagemap.value(), whole, PageScan::kBest);
-  Result<RunSet> read = find_private_pages(pagemap.value(), whole, PageScan::kRead);
+  Result<PrivatePages> scanned = find_private_pages(pagemap.value(), whole, PageScan::kBest);
+  Result<PrivatePages> read = find_private_pages(pagemap.value(), whole, PageScan::kRead);
   ASSERT_TRUE(scanned.ok()) << scanned.error().text();
   ASSERT_TRUE(read.ok()) << read.error().text();
-  EXPECT_GT(count_pages(scanned.value()), 10u);
-  EXPECT_TRUE(difference(scanned.value(), read.value()).empty());
+  EXPECT_GT(count_pages(scanned.value().pages), 10u);
+  EXPECT_TRUE(difference(scanned.value().pages, read.value().pages).empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(by, PageRuns, ::testing::Values(PageScan::kBest, PageScan::kRead));

@@ -28,6 +28,9 @@ class Stored {
   }
 
   PageStore& store() { return *store_; }
+  Result<> add_task(pid_t pid, schema::Memory memory, schema::PageMap* map) {
+    return store_->add_task(pid, &memory, map);
+  }
 
   void finish() {
     Result<schema::ChunkTable> chunks = store_->finish();
@@ -89,8 +92,7 @@ TEST(page_store, keeps_what_was_written_and_leaves_out_what_never_was) {
   });
   Stored stored;
   schema::PageMap map;
-  ASSERT_TRUE(
-      stored.store().add_task(target.pid(), target.memory(area.start(), area.end()), &map).ok());
+  ASSERT_TRUE(stored.add_task(target.pid(), target.memory(area.start(), area.end()), &map).ok());
   stored.finish();
   EXPECT_EQ(map.pid(), target.pid());
   std::map<uint64_t, std::string> pages = stored.pages(map);
@@ -120,8 +122,7 @@ TEST(page_store, copies_much_memory_with_several_threads) {
   });
   Stored stored(3);
   schema::PageMap map;
-  ASSERT_TRUE(
-      stored.store().add_task(target.pid(), target.memory(area.start(), area.end()), &map).ok());
+  ASSERT_TRUE(stored.add_task(target.pid(), target.memory(area.start(), area.end()), &map).ok());
   stored.finish();
   std::map<uint64_t, std::string> pages = stored.pages(map);
   ASSERT_EQ(pages.size(), kPages);
@@ -144,8 +145,7 @@ TEST(page_store, reads_pages_behind_prot_none) {
   });
   Stored stored;
   schema::PageMap map;
-  Result<> added =
-      stored.store().add_task(target.pid(), target.memory(area.start(), area.end()), &map);
+  Result<> added = stored.add_task(target.pid(), target.memory(area.start(), area.end()), &map);
   ASSERT_TRUE(added.ok()) << added.error().text();
   stored.finish();
   std::map<uint64_t, std::string> pages = stored.pages(map);
@@ -175,9 +175,8 @@ TEST(page_store, keeps_only_copied_pages_of_a_private_file_mapping) {
   Stored stored;
   schema::PageMap map;
   uint64_t start = reinterpret_cast<uint64_t>(at);
-  ASSERT_TRUE(stored.store()
-                  .add_task(target.pid(), target.memory(start, start + 8 * kPageSize), &map)
-                  .ok());
+  ASSERT_TRUE(
+      stored.add_task(target.pid(), target.memory(start, start + 8 * kPageSize), &map).ok());
   stored.finish();
   std::map<uint64_t, std::string> pages = stored.pages(map);
   ASSERT_EQ(pages.size(), 2u);
@@ -224,8 +223,7 @@ TEST(page_store, keeps_pages_shared_by_fork_once) {
   std::vector<schema::PageMap> maps(targets.size());
   for (size_t t = 0; t < targets.size(); t++) {
     ASSERT_TRUE(
-        stored.store()
-            .add_task(targets[t]->pid(), targets[t]->memory(area.start(), area.end()), &maps[t])
+        stored.add_task(targets[t]->pid(), targets[t]->memory(area.start(), area.end()), &maps[t])
             .ok());
   }
   stored.finish();
@@ -251,10 +249,8 @@ TEST(page_store, does_not_believe_in_page_frames_that_moved) {
   TargetProcess one, two;
   Stored stored(1);
   schema::PageMap first, second;
-  ASSERT_TRUE(
-      stored.store().add_task(one.pid(), one.memory(area.start(), area.end()), &first).ok());
-  ASSERT_TRUE(
-      stored.store().add_task(two.pid(), two.memory(area.start(), area.end()), &second).ok());
+  ASSERT_TRUE(stored.add_task(one.pid(), one.memory(area.start(), area.end()), &first).ok());
+  ASSERT_TRUE(stored.add_task(two.pid(), two.memory(area.start(), area.end()), &second).ok());
   // A write from outside breaks the sharing as a write of its own would.
   Result<Fd> memory = sys::open(strf("/proc/%d/mem", one.pid()).c_str(), O_RDWR);
   ASSERT_TRUE(memory.ok());
@@ -281,7 +277,7 @@ TEST(page_store, says_that_the_process_is_gone) {
   schema::Memory memory = target->memory(area.start(), area.end());
   Stored stored(1);
   schema::PageMap map;
-  ASSERT_TRUE(stored.store().add_task(pid, memory, &map).ok());
+  ASSERT_TRUE(stored.add_task(pid, memory, &map).ok());
   target.reset();
   Result<schema::ChunkTable> finished = stored.store().finish();
   ASSERT_FALSE(finished.ok());
@@ -293,7 +289,7 @@ TEST(page_store, an_empty_address_space_has_an_empty_map) {
   TargetProcess target;
   Stored stored;
   schema::PageMap map;
-  ASSERT_TRUE(stored.store().add_task(target.pid(), schema::Memory(), &map).ok());
+  ASSERT_TRUE(stored.add_task(target.pid(), schema::Memory(), &map).ok());
   stored.finish();
   EXPECT_EQ(map.runs_size(), 0);
 }
