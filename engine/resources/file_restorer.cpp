@@ -10,8 +10,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <map>
+#include <unordered_map>
+#include <vector>
 
 #include "engine/resources/file_lock/description_locks.h"
 
@@ -78,6 +81,16 @@ struct FileRestorer::Impl {
   const SharedMemoryObjects* shared_memory = nullptr;
   std::map<uint32_t, int> opened;  // file id -> service number
   std::map<std::pair<uint64_t, std::string>, Fd> stash;
+  std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups;
+
+  void find_groups() {
+    for (const auto& [id, file] : plan.image->files) {
+      if (file.group_id() != 0) groups[file.group_id()].push_back(&file);
+      for (uint64_t group : file.joins()) groups[group].push_back(&file);
+    }
+    for (auto& [group, members] : groups)
+      std::sort(members.begin(), members.end(), [](auto* a, auto* b) { return a->id() < b->id(); });
+  }
 
   Result<size_t> index_of(const schema::Task& task) const {
     for (size_t i = 0; i < plan.tasks.size(); i++)
@@ -141,7 +154,9 @@ struct FileRestorer::Impl {
 };
 
 FileRestorer::FileRestorer(const RestorePlan& plan, const RestoreRequest& request)
-    : impl_(new Impl{plan, request, nullptr, {}, {}}) {}
+    : impl_(new Impl{plan, request, nullptr, {}, {}, {}}) {
+  impl_->find_groups();
+}
 FileRestorer::~FileRestorer() = default;
 
 Result<> FileRestorer::open_owned(const schema::Task& task) {
@@ -197,6 +212,12 @@ Fd FileRestorer::take(uint64_t group_id, const std::string& key) {
 const schema::OpenFile* FileRestorer::record(uint32_t file_id) const {
   auto found = impl_->plan.image->files.find(file_id);
   return found == impl_->plan.image->files.end() ? nullptr : &found->second;
+}
+
+const std::vector<const schema::OpenFile*>& FileRestorer::members(uint64_t group_id) const {
+  static const std::vector<const schema::OpenFile*> kNone;
+  auto found = impl_->groups.find(group_id);
+  return found == impl_->groups.end() ? kNone : found->second;
 }
 
 const RestoreRequest& FileRestorer::request() const { return impl_->request; }

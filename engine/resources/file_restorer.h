@@ -27,6 +27,8 @@ class FileRestorer {
   void stash(uint64_t group_id, const std::string& key, Fd fd);
   Fd take(uint64_t group_id, const std::string& key);      // invalid if none
   const schema::OpenFile* record(uint32_t file_id) const;
+  // Every file of the image in this group, by OpenFile.group_id or joins; ascending by id.
+  const std::vector<const schema::OpenFile*>& members(uint64_t group_id) const;
   const RestoreRequest& request() const;
   const Image& image() const;
   // The objects behind memfds and shared mappings, made by the coordinator; null in a unit test.

@@ -142,15 +142,16 @@ Result<> read_socket_options(const Fd& socket, std::span<const SocketOptionName>
 }
 
 Result<> read_socket_filter(const Fd& socket, SocketOptions* out) {
-  std::vector<sock_filter> code(BPF_MAXINSNS);
-  socklen_t count = BPF_MAXINSNS;
-  Result<int> got =
-      SYSCALL(::getsockopt(socket.get(), SOL_SOCKET, SO_GET_FILTER, code.data(), &count),
-              "getsockopt SO_GET_FILTER");
+  socklen_t count = 0;  // asked with 0, the kernel tells how many instructions there are
+  Result<int> got = SYSCALL(::getsockopt(socket.get(), SOL_SOCKET, SO_GET_FILTER, nullptr, &count),
+                            "getsockopt SO_GET_FILTER");
   if (!got.ok() && got.error().os_error() == EACCES)
     return Error::unsupported("its filter is an eBPF program, which cannot be read back");
   if (!got.ok()) return got.take_error();
   if (count == 0) return {};
+  std::vector<sock_filter> code(count);
+  TRY(SYSCALL(::getsockopt(socket.get(), SOL_SOCKET, SO_GET_FILTER, code.data(), &count),
+              "getsockopt SO_GET_FILTER"));
   schema::SocketOption* option = out->Add();
   option->set_level(SOL_SOCKET);
   option->set_name(SO_ATTACH_FILTER);

@@ -40,6 +40,10 @@ bool is_current(const struct stat& stat) {
 bool is_pty(unsigned number) { return number >= kFirstPty && number <= kLastPty; }
 bool is_pty(const schema::Tty& tty) { return is_pty(tty.driver()); }
 
+uint64_t group_of(const schema::Tty& tty) {
+  return kGroup | (uint64_t{tty.driver()} << 32) | tty.number();
+}
+
 bool recognises(const FdProbe& probe) {
   if (!S_ISCHR(probe.stat.st_mode) || (probe.flags & O_PATH) != 0) return false;
   unsigned number = major(probe.stat.st_rdev);
@@ -101,15 +105,11 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   out->set_node_device(probe.stat.st_dev);
   out->set_node_number(probe.stat.st_rdev);
   TRY(is_master(probe.stat) ? dump_master(probe, out) : dump_slave(probe, out));
-  record->set_group_id(kGroup | (uint64_t{out->driver()} << 32) | out->number());
+  record->set_group_id(group_of(*out));
   if (out->hung_up()) return {};
   int value = 0;
   if (::ioctl(probe.local.get(), TIOCGEXCL, &value) == 0) out->set_exclusive(value != 0);
   return read_modes(probe.local, out);
-}
-
-bool same_terminal(const schema::Tty& a, const schema::Tty& b) {
-  return a.driver() == b.driver() && a.number() == b.number();
 }
 
 Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blockers& blockers) {
@@ -135,10 +135,8 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
 // ----------------------------------------------------------------------------------------------------
 
 const schema::OpenFile* find_master(const FileRestorer& files, const schema::Tty& like) {
-  for (const auto& [id, file] : files.image().files)
-    if (file.has_tty() && file.tty().kind() == schema::Tty::MASTER &&
-        same_terminal(file.tty(), like))
-      return &file;
+  for (const schema::OpenFile* file : files.members(group_of(like)))
+    if (file->has_tty() && file->tty().kind() == schema::Tty::MASTER) return file;
   return nullptr;
 }
 

@@ -141,7 +141,7 @@ Result<> connect_pair(FileRestorer& files, const UnixSocket& socket, const Fd& f
     TRY(close_peer(socket, fd, std::move(closed)));
     return socket.type() == SOCK_DGRAM ? set_shutdown(fd, socket.shutdown()) : Result<>();
   }
-  const schema::OpenFile* peer = find_socket(files, socket.peer_inode());
+  const schema::OpenFile* peer = find_peer(files, socket);
   if (peer == nullptr) return {};  // waits to be accepted
   Borrowed sender(TRY(files.opened(peer->id())));
   TRY(fill(files, socket, sender.get()));
@@ -159,7 +159,7 @@ Result<> connect_pair(FileRestorer& files, const UnixSocket& socket, const Fd& f
 }
 
 Result<> connect_by_name(FileRestorer& files, const UnixSocket& socket, const Fd& fd) {
-  const schema::OpenFile* peer = find_socket(files, socket.peer_inode());
+  const schema::OpenFile* peer = find_peer(files, socket);
   if (peer != nullptr && !peer->unix_socket().name().empty()) {
     Route route = TRY(route_to(files, peer->unix_socket()));
     return check_call(

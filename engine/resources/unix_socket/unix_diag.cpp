@@ -89,11 +89,11 @@ Result<Diag> query_diag(uint64_t inode) {
   question.request.udiag_cookie[0] = ~0u;
   question.request.udiag_cookie[1] = ~0u;
   TRY(SYSCALL(::send(netlink.get(), &question, sizeof question, 0), "ask sock_diag"));
-  std::string answer(64 * 1024, '\0');
+  char answer[32 * 1024];  // a listener names up to 4,096 clients
   ssize_t size =
-      TRY(SYSCALL(::recv(netlink.get(), answer.data(), answer.size(), 0), "read from sock_diag"));
-  answer.resize(static_cast<size_t>(size));
-  return TRY_WHILE(parse_diag(answer), "unix socket %llu", static_cast<unsigned long long>(inode));
+      TRY(SYSCALL(::recv(netlink.get(), answer, sizeof answer, 0), "read from sock_diag"));
+  return TRY_WHILE(parse_diag({answer, static_cast<size_t>(size)}), "unix socket %llu",
+                   static_cast<unsigned long long>(inode));
 }
 
 }  // namespace ncr::unix_socket

@@ -27,17 +27,29 @@ std::string closed_peer_key(uint64_t inode) {
   return strf("closed peer of %llu", static_cast<unsigned long long>(inode));
 }
 
-const schema::OpenFile* find_socket(const FileRestorer& files, uint64_t inode) {
-  if (inode == 0) return nullptr;
-  for (const auto& [id, file] : files.image().files)
-    if (file.has_unix_socket() && file.unix_socket().inode() == inode) return &file;
+namespace {
+
+const schema::OpenFile* find_among(const std::vector<const schema::OpenFile*>& files,
+                                   uint64_t inode) {
+  for (const schema::OpenFile* file : files)
+    if (file->has_unix_socket() && file->unix_socket().inode() == inode) return file;
   return nullptr;
+}
+
+}  // namespace
+
+const schema::OpenFile* find_peer(const FileRestorer& files, const UnixSocket& socket) {
+  uint64_t peer = socket.peer_inode();
+  if (peer == 0) return nullptr;
+  const schema::OpenFile* found = find_among(files.members(pair_group(socket.inode(), peer)), peer);
+  if (found != nullptr || socket.peer_name().empty()) return found;
+  return find_among(files.members(name_group(socket.peer_name())), peer);
 }
 
 bool is_datagram_pair(const FileRestorer& files, const UnixSocket& socket) {
   if (socket.type() != SOCK_DGRAM || !socket.connected()) return false;
   if (socket.peer_inode() == 0) return socket.peer_name().empty();
-  const schema::OpenFile* peer = find_socket(files, socket.peer_inode());
+  const schema::OpenFile* peer = find_peer(files, socket);
   if (peer == nullptr || peer->unix_socket().peer_inode() != socket.inode()) return false;
   return socket.name().empty() || peer->unix_socket().name().empty();
 }
@@ -55,16 +67,16 @@ bool is_listener(const schema::OpenFile& file, uint32_t type, const std::string&
 
 const schema::OpenFile* find_listener(const FileRestorer& files, uint32_t type,
                                       const std::string& name) {
-  for (const auto& [id, file] : files.image().files)
-    if (is_listener(file, type, name)) return &file;
+  for (const schema::OpenFile* file : files.members(name_group(name)))
+    if (is_listener(*file, type, name)) return file;
   return nullptr;
 }
 
 const schema::OpenFile* find_listener_of(const FileRestorer& files, uint64_t waiting_client) {
-  for (const auto& [id, file] : files.image().files)
-    if (file.has_unix_socket())
-      for (uint64_t client : file.unix_socket().pending())
-        if (client == waiting_client) return &file;
+  for (const schema::OpenFile* file : files.members(pair_group(waiting_client, waiting_client)))
+    if (file->has_unix_socket())
+      for (uint64_t client : file->unix_socket().pending())
+        if (client == waiting_client) return file;
   return nullptr;
 }
 
@@ -167,7 +179,7 @@ UnixSocket closed_peer_of(const UnixSocket& socket) {
 }
 
 Result<> make_connection(FileRestorer& files, const UnixSocket& socket) {
-  const schema::OpenFile* record = find_socket(files, socket.peer_inode());
+  const schema::OpenFile* record = find_peer(files, socket);
   if (record == nullptr && socket.peer_inode() != 0)
     return Error::malformed("the other end of a unix socket is not in the image");
   const UnixSocket peer = record != nullptr ? record->unix_socket() : closed_peer_of(socket);
@@ -180,7 +192,7 @@ Result<> make_connection(FileRestorer& files, const UnixSocket& socket) {
 // Clients in the accept queue, in their order.
 Result<> make_waiting(FileRestorer& files, const UnixSocket& listener) {
   for (uint64_t inode : listener.pending()) {
-    const schema::OpenFile* record = find_socket(files, inode);
+    const schema::OpenFile* record = find_among(files.members(pair_group(inode, inode)), inode);
     if (record == nullptr)
       return Error::malformed("a client that waits to be accepted is not in the image");
     const UnixSocket& client = record->unix_socket();
@@ -199,8 +211,9 @@ Result<> make_waiting(FileRestorer& files, const UnixSocket& listener) {
 
 Result<Fd> make_listener(FileRestorer& files, const UnixSocket& socket) {
   if (is_abstract(socket.name()))
-    for (const auto& [id, file] : files.image().files)
-      if (file.has_unix_socket() && file.unix_socket().type() == socket.type() &&
+    for (const schema::OpenFile* member : files.members(name_group(socket.name())))
+      if (const schema::OpenFile& file = *member;
+          file.has_unix_socket() && file.unix_socket().type() == socket.type() &&
           file.unix_socket().name() == socket.name() && is_accepted(file.unix_socket()) &&
           !is_made(files, file))
         TRY(make_connection(files, file.unix_socket()));

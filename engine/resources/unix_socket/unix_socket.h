@@ -11,8 +11,8 @@ namespace ncr::unix_socket {
 Result<Fd> open(FileRestorer& files, const schema::OpenFile& record);
 Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& socket);
 
-// Null if no record has this inode.
-const schema::OpenFile* find_socket(const FileRestorer& files, uint64_t inode);
+// Null if it is not in the image.
+const schema::OpenFile* find_peer(const FileRestorer& files, const schema::UnixSocket& socket);
 // Datagram sockets that socketpair(2) made: each is the other's peer, and a name on both would have
 // let them connect by it.
 bool is_datagram_pair(const FileRestorer& files, const schema::UnixSocket& socket);

@@ -20,13 +20,15 @@ Result<Task> ourselves() {
   return task;
 }
 
-Result<std::map<int, uint32_t>> dump(const std::vector<int>& numbers, Image* image,
-                                     Blockers* blockers) {
+Result<std::map<int, uint32_t>> dump(const std::vector<int>& numbers, ShellJob shell_job,
+                                     Image* image, Blockers* blockers) {
   Task task = TRY(ourselves());
   FileTable table;
   std::map<int, uint32_t> ids;
   for (int number : numbers) ids[number] = TRY(table.id_of(task, FdNumber{number}));
-  TRY(table.check(DumpRequest{}, *blockers));
+  DumpRequest request;
+  request.shell_job = shell_job;
+  TRY(table.check(request, *blockers));
   for (const schema::OpenFile* record : table.records()) {
     std::string bytes = record->SerializeAsString();
     image->files[record->id()].ParseFromString(bytes);
@@ -60,7 +62,7 @@ RoundTrip round_trip(const std::vector<int>& numbers, const RestoreRequest& requ
   image.tasks.resize(1);
   image.tasks[0].set_pid(::getpid());
   Blockers blockers;
-  Result<std::map<int, uint32_t>> ids = dump(numbers, &image, &blockers);
+  Result<std::map<int, uint32_t>> ids = dump(numbers, request.shell_job, &image, &blockers);
   if (!ids.ok()) return {ids.error().text(), {}};
   if (!blockers.empty())
     return {"blocked: " + blockers.list()[0].object + ": " + blockers.list()[0].reason,

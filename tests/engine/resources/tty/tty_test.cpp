@@ -197,6 +197,22 @@ TEST(tty, terminal_outside_is_named_with_the_way_out) {
   EXPECT_EQ(result.blockers[0].way_out.substr(0, 11), "--shell-job");
 }
 
+TEST(tty, terminal_outside_is_replaced_by_the_one_given_for_it) {
+  Pty old;
+  Pty given;
+  struct stat stat {};
+  ASSERT_EQ(::fstat(old.slave.get(), &stat), 0);
+  char key[64];
+  std::snprintf(key, sizeof key, "tty[%llx:%llx]", static_cast<unsigned long long>(stat.st_rdev),
+                static_cast<unsigned long long>(stat.st_dev));
+  RestoreRequest request;
+  request.shell_job = ShellJob::kInheritTerminal;
+  request.inherited.push_back({key, given.slave.get()});
+  ASSERT_EQ(round_trip({old.slave.get()}, request).error, "");
+  type(old.slave, "here");
+  EXPECT_EQ(receive(given.master), "here");
+}
+
 TEST(tty, number_that_is_taken_is_named_with_its_holder) {
   Pty pty;
   Fd copy(::fcntl(pty.master.get(), F_DUPFD_CLOEXEC, 0));

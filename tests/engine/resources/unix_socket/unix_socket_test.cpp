@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -398,6 +399,46 @@ TEST(unix_socket, options_survive) {
   wait = {};
   ::getsockopt(pair.end[0], SOL_SOCKET, SO_RCVTIMEO, &wait, &size);
   EXPECT_EQ(wait.tv_sec, 3);
+}
+
+TEST(unix_socket, credentials_of_messages_under_way_survive) {
+  Pair pair(SOCK_STREAM);
+  int one = 1;
+  ASSERT_EQ(::setsockopt(pair.end[1], SOL_SOCKET, SO_PASSCRED, &one, sizeof one), 0);
+  std::string text = "who";
+  Outgoing out;
+  out.data = &text;
+  out.credentials = ucred{::getpid(), 17, 18};
+  ASSERT_EQ(send_message(pair.end[0], out), 0);
+  ASSERT_EQ(round_trip({pair.end[0], pair.end[1]}).error, "");
+  Fd copy(::fcntl(pair.end[1], F_DUPFD_CLOEXEC, 0));
+  auto messages = peek_queue(copy, SOCK_STREAM);
+  ASSERT_TRUE(messages.ok());
+  ASSERT_EQ(messages.value().size(), 1u);
+  ASSERT_TRUE(messages.value()[0].credentials.has_value());
+  EXPECT_EQ(messages.value()[0].credentials->pid, ::getpid());
+  EXPECT_EQ(messages.value()[0].credentials->uid, 17u);
+  EXPECT_EQ(messages.value()[0].credentials->gid, 18u);
+}
+
+TEST(unix_socket, datagram_socket_that_no_longer_sends_stays_so) {
+  Pair pair(SOCK_DGRAM);
+  send_text(pair.end[0], "before");
+  ::shutdown(pair.end[0], SHUT_WR);
+  ASSERT_EQ(round_trip({pair.end[0], pair.end[1]}).error, "");
+  EXPECT_EQ(receive(pair.end[1]), "before");
+  EXPECT_EQ(::send(pair.end[0], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT), -1);
+  EXPECT_EQ(errno, EPIPE);
+}
+
+TEST(unix_socket, filter_on_a_socket_survives) {
+  Pair pair(SOCK_DGRAM);
+  sock_filter drop[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+  sock_fprog program{1, drop};
+  ASSERT_EQ(::setsockopt(pair.end[1], SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+  ASSERT_EQ(round_trip({pair.end[0], pair.end[1]}).error, "");
+  (void)!::send(pair.end[0], "dropped", 7, MSG_DONTWAIT | MSG_NOSIGNAL);
+  EXPECT_EQ(receive(pair.end[1]), "errno " + std::to_string(EAGAIN));
 }
 
 TEST(unix_socket, stale_node_is_replaced_and_a_live_one_is_named) {
