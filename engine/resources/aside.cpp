@@ -1,5 +1,5 @@
 // See aside.h. (engine and child) A clone with CLONE_FILES | CLONE_VFORK: we stand still until it
-// is done, descriptors it makes are ours, memory is a copy.
+// is done, and descriptors it makes are ours.
 #include "engine/resources/aside.h"
 
 #include <linux/capability.h>
@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <memory>
 
 #include "engine/base/call_code.h"
 
@@ -63,18 +65,42 @@ bool same_as_us(const Aside& where) {
          where.who.gid == ::getegid();
 }
 
+struct Job {
+  const Aside& where;
+  const std::function<int()>& calls;
+};
+
+int do_job(void* argument) {
+  const Job& job = *static_cast<const Job*>(argument);
+  int failed = take_place(job.where);
+  return failed != 0 ? failed : job.calls();
+}
+
+// In our memory, which spares copying the page tables. Not for other ids: taking those makes the
+// memory undumpable.
+Result<int> start_in_our_memory(Job& job) {
+  constexpr size_t kStack = 128 * 1024;
+  std::unique_ptr<char[]> stack(new char[kStack]);
+  return SYSCALL(::clone(do_job, stack.get() + kStack, CLONE_VM | CLONE_FILES | CLONE_VFORK, &job),
+                 "clone");
+}
+
+// With a number of its own if that can be had.
+Result<long> start_as(Job& job) {
+  pid_t wanted = job.where.who.pid != ::getpid() ? job.where.who.pid : 0;
+  long pid = clone_here(wanted);
+  if (pid < 0 && wanted != 0) pid = clone_here(0);
+  if (pid == 0) ::_exit(do_job(&job));
+  return SYSCALL(pid, "clone3");
+}
+
 }  // namespace
 
 Result<int> run_aside(const Aside& where, const std::function<int()>& calls) {
   if (same_as_us(where)) return calls();
-  pid_t wanted = where.as_who && where.who.pid != ::getpid() ? where.who.pid : 0;
-  long pid = clone_here(wanted);
-  if (pid < 0 && wanted != 0) pid = clone_here(0);
-  if (pid == 0) {
-    int failed = take_place(where);
-    ::_exit(failed != 0 ? failed : calls());
-  }
-  TRY(SYSCALL(pid, "clone3"));
+  Job job{where, calls};
+  // We stand still until it is done.
+  long pid = where.as_who ? TRY(start_as(job)) : long{TRY(start_in_our_memory(job))};
   int status = 0;
   TRY(SYSCALL(::waitpid(static_cast<pid_t>(pid), &status, __WALL), "wait for pid %ld", pid));
   if (!WIFEXITED(status)) return Error(ErrorCode::kSystem, "a process of ours was killed");

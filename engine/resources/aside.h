@@ -23,8 +23,8 @@ struct Aside {
 };
 
 // Runs `calls` and gives back what it returned: 0 or an errno. It must not allocate memory nor take
-// locks. In place if `where` asks for nothing that differs from us. Memory is a copy: results go
-// through shared mappings or descriptors.
+// locks. In place if `where` asks for nothing that differs from us. Memory may be a copy: results
+// go through shared mappings or descriptors.
 Result<int> run_aside(const Aside& where, const std::function<int()>& calls);
 
 }  // namespace ncr
