@@ -1,4 +1,6 @@
 // nativecr dump
+#include <sys/resource.h>
+
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -29,7 +31,16 @@ void print_summary(const std::string& report, const DumpOptions& options) {
               json["frozen_ns"].get<double>() / 1e6, json["total_ns"].get<double>() / 1e6);
 }
 
+// A large tree takes descriptors of ours for every task; the soft limit is only a habit of shells.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int run(const DumpOptions& options) {
+  raise_descriptor_limit();
   Monitor monitor(options.common.level());
   ncr_dump_options request = NCR_DUMP_OPTIONS_INIT;
   request.pid = options.pid;
