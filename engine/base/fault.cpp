@@ -7,6 +7,10 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
 
 namespace ncr::fault {
 namespace {
@@ -21,10 +25,19 @@ struct Plan {
   long kill_at = chosen("NATIVECR_FAULT_KILL_AT");
   const char* count_file = std::getenv("NATIVECR_FAULT_COUNT");
   std::atomic<long> passed{0};
+  std::mutex mutex;
+  std::map<std::pair<std::string, int>, long> first_passed;  // by file and line
+
+  void note(const char* file, int line, long number) {
+    std::lock_guard lock(mutex);
+    first_passed.try_emplace({file, line}, number);
+  }
   ~Plan() {
     if (count_file == nullptr) return;
     if (std::FILE* file = std::fopen(count_file, "we")) {
       std::fprintf(file, "%ld\n", passed.load());
+      for (const auto& [place, number] : first_passed)
+        std::fprintf(file, "%ld %s:%d\n", number, place.first.c_str(), place.second);
       std::fclose(file);
     }
   }
@@ -32,9 +45,10 @@ struct Plan {
 
 }  // namespace
 
-bool fires(const char*, int) {
+bool fires(const char* file, int line) {
   static Plan plan;  // the one piece of global state, and only in test builds
   long number = ++plan.passed;
+  if (plan.count_file != nullptr) plan.note(file, line, number);
   if (plan.kill_at == number) std::raise(SIGKILL);
   return plan.fail_at == number;
 }

@@ -7,8 +7,8 @@
 namespace ncr::fault {
 
 // True when the point at file:line is the one chosen by NATIVECR_FAULT_FAIL_AT=N (the N-th point passed in this process fails).
-// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point instead. NATIVECR_FAULT_COUNT=FILE writes the number of
-// points passed to FILE at exit.
+// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point instead. NATIVECR_FAULT_COUNT=FILE writes to FILE at exit
+// the number of points passed and, a line each, when each place in the source was first passed.
 bool fires(const char* file, int line);
 
 }  // namespace ncr::fault

@@ -1,0 +1,83 @@
+"""What the tests of failing and dying engines share: a target that checks itself, what of it must be as before, and a dump that can be disturbed."""
+
+import os
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
+from harness import PROGRAMS, REPOSITORY, Target, check, read, tree_of, wait_until  # noqa: E402
+
+BUILD = os.environ.get("NATIVECR_TEST_BUILD", os.path.join(REPOSITORY, "build/test"))
+NATIVECR = os.path.join(BUILD, "nativecr")
+
+
+def build_program(directory):
+    program = os.path.join(directory, "kill_target")
+    subprocess.run(["g++", "-std=c++20", "-O1", "-pthread", "-o", program, os.path.join(PROGRAMS, "kill_target.cpp")], check=True)
+    return program
+
+
+def footprint(pid):
+    """What must be as before: tracer, mappings (a stack may grow), descriptors."""
+    maps = re.sub(r".*\[(stack|heap)\]\n", "", read(f"/proc/{pid}/maps"))
+    descriptors = {name: os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
+    tracers = [re.search(r"TracerPid:\t(\d+)", read(f"/proc/{pid}/task/{tid}/status")).group(1)
+               for tid in os.listdir(f"/proc/{pid}/task")]
+    return maps, descriptors, tracers
+
+
+class Computing(Target):
+    def __init__(self, program):
+        self.rounds_file = tempfile.NamedTemporaryFile(dir="/dev/shm")
+        self.rounds_file.write(bytes(4096))
+        self.rounds_file.flush()
+        super().__init__([program, self.rounds_file.name], "kill")
+        wait_until(lambda: all(self.rounds()), "the threads to compute")
+        self.tree = tree_of(self.pid)
+        self.before = {pid: footprint(pid) for pid in self.tree}
+
+    def rounds(self):
+        with open(self.rounds_file.name, "rb") as file:
+            return struct.unpack("4Q", file.read(32))
+
+    def as_before(self):
+        return all(footprint(pid) == self.before[pid] for pid in self.tree)
+
+    def prove(self, moment):
+        check(self.alive(), f"{moment}: the target died")
+        rounds = self.rounds()
+        wait_until(lambda: all(now > then for now, then in zip(self.rounds(), rounds)), f"{moment}: every thread to go on")
+        wait_until(self.as_before, f"{moment}: mappings, descriptors and tracer to be as before")
+        check(tree_of(self.pid) == self.tree, f"{moment}: the tree changed")
+
+
+def dump(target, environment, kill_after=None, expect_images=True):
+    """Returns exit status and error text. expect_images=False: a dump that fails must leave nothing that passes for an image."""
+    images = target.path("images")
+    engine = subprocess.Popen([NATIVECR, "dump", "--pid", str(target.pid), "--images", images, "--leave-running"],
+                              env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        engine.send_signal(signal.SIGKILL)
+    errors = engine.stderr.read().decode()
+    engine.stderr.close()
+    status = engine.wait()
+    if not expect_images and status != 0:
+        check(not os.path.exists(os.path.join(images, "inventory.img")), f"a failed dump left an image: {environment}")
+    subprocess.run(["rm", "-rf", images], check=True)
+    return status, errors
+
+
+def count_steps(target):
+    """How many fault points a dump passes, and at which number each place in the source is passed first."""
+    counted = target.path("steps")
+    status, errors = dump(target, {"NATIVECR_FAULT_COUNT": counted})
+    check(status == 0, f"the undisturbed dump failed: {errors}")
+    total, *places = read(counted).splitlines()
+    return int(total), sorted((int(line.split()[0]), line.split()[1]) for line in places)
