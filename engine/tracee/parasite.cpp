@@ -29,6 +29,16 @@ extern "C" const unsigned char parasite_blob_end[];
 namespace ncr {
 namespace {
 
+// A step back that failed is taken again: nothing of ours may stay in a target because one call on
+// the way out was refused.
+template <class Step>
+Result<> insist(Step step) {
+  Result<> taken = step();
+  for (int tries = 0; tries < 2 && !taken.ok() && taken.error().code() != ErrorCode::kGone; tries++)
+    taken = step();
+  return taken;
+}
+
 constexpr uint64_t kAllSignals = ~uint64_t{0};
 constexpr size_t kThreadSlot = arch::kLeaderBoardRoom;
 constexpr size_t kSpringboardSize = kThreadSlot + arch::kThreadBoardRoom;
@@ -87,6 +97,7 @@ struct Parasite::Impl {
   bool both_ends = false;  // the blob has not closed the engine's end yet
   bool running = false;
   RunningState state = RunningState::kRuns;
+  bool thread_inside = false;  // one could not be given back
   Fd socket;
 
   RemoteAddress leader_block() const { return area + page_ceil(blob_size()); }
@@ -295,13 +306,19 @@ Result<> Parasite::Impl::run_datagram_in_thread(SeizedThread& thread, uint32_t n
     return receive(thread, &its_state, batch, datagram);
   };
   Result<> visited = visit();
-  Result<> given_back = give_back();
+  Result<> given_back = insist(give_back);
+  if (!given_back.ok()) thread_inside = true;
   TRY(std::move(visited));
   return given_back;
 }
 
 // Back from wherever enter() has come to. May be called again after it failed half way.
 Result<> Parasite::Impl::leave() {
+  if (thread_inside) {
+    // Its way out is the blob's: the socket closes, and the leader waits for it before it unmaps.
+    socket.close();
+    return Error::system(EBUSY, strf("task %d: a thread is still in the parasite", pid));
+  }
   if (calling) TRY(settle_call());
   if (running) TRY(stop_leader());
   if (area.value != 0) TRY(unmap_area());
@@ -388,7 +405,7 @@ Parasite::Parasite(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Parasite::Parasite(Parasite&&) noexcept = default;
 
 Parasite::~Parasite() {
-  if (impl_ != nullptr) (void)impl_->leave();
+  if (impl_ != nullptr) (void)insist([this] { return impl_->leave(); });
 }
 
 Result<Parasite> Parasite::infect(SeizedThread& leader, const Fd& pidfd) {
@@ -396,7 +413,7 @@ Result<Parasite> Parasite::infect(SeizedThread& leader, const Fd& pidfd) {
   Result<> entered = impl->enter(pidfd);
   if (entered.ok()) return Parasite(std::move(impl));
   const pid_t pid = impl->pid;
-  (void)impl->leave();
+  (void)insist([&] { return impl->leave(); });
   return explain(entered.take_error(), pid).while_doing(strf("infect task %d", pid));
 }
 
