@@ -93,8 +93,8 @@ class Folders(unittest.TestCase):
         for path in sources("engine"):
             if path.startswith("engine/base/"):
                 continue
-            code = re.sub(r"//.*", "", read(path))
-            self.assertIsNone(re.search(r"\berrno\b(?!\.h)", code), path)
+            code = re.sub(r"//.*|#include.*", "", read(path))
+            self.assertIsNone(re.search(r"\berrno\b", code), path)
 
     def test_architecture_stays_in_arch(self):
         for path in sources("engine", "pie", "parasite", "restorer", "frontends"):

@@ -3,6 +3,7 @@
 // checkpoint finds nothing of the harness in the child, in whatever state it is.
 #include "tests/support/checkpoint_test.h"
 
+#include <malloc.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -22,6 +23,15 @@
 
 namespace ncr::test {
 namespace {
+
+// What the harness allocates on the way to a checkpoint must not move the break, which tests watch.
+void settle_heap() {
+  ::mallopt(M_TOP_PAD, 4 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  std::vector<void*> blocks;
+  for (int i = 0; i < 64; i++) blocks.push_back(std::malloc(16 << 10));
+  for (void* block : blocks) std::free(block);
+}
 
 constexpr std::chrono::seconds kPatience{20};
 
@@ -84,6 +94,7 @@ void redirect(const char* path, int flags, int to) {
   delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new FailureWriter);
   try {
+    settle_heap();
     body();
   } catch (const std::exception& error) {
     ADD_FAILURE() << error.what();
