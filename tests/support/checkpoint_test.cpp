@@ -26,10 +26,10 @@ namespace {
 
 // What the harness allocates on the way to a checkpoint must not move the break, which tests watch.
 void settle_heap() {
-  ::mallopt(M_TOP_PAD, 4 << 20);
+  ::mallopt(M_TOP_PAD, 256 << 10);
   ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
   std::vector<void*> blocks;
-  for (int i = 0; i < 64; i++) blocks.push_back(std::malloc(16 << 10));
+  for (int i = 0; i < 16; i++) blocks.push_back(std::malloc(16 << 10));
   for (void* block : blocks) std::free(block);
 }
 
@@ -94,7 +94,6 @@ void redirect(const char* path, int flags, int to) {
   delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new FailureWriter);
   try {
-    settle_heap();
     body();
   } catch (const std::exception& error) {
     ADD_FAILURE() << error.what();
@@ -113,6 +112,7 @@ class Run {
   void go(Body body) {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     std::fflush(nullptr);
+    settle_heap();
     pid_ = ::fork();
     if (pid_ == 0) run_child(body, scratch_);
     watch();
