@@ -57,6 +57,12 @@ void add_phases(benchmark::State& state, const nlohmann::json& report, const cha
         phase["duration_ns"].get<double>() / 1e6, benchmark::Counter::kAvgIterations);
 }
 
+// What was summed up becomes a mean. (Adding a Counter to one keeps its value and not its flags.)
+void average(benchmark::State& state) {
+  for (auto& [name, counter] : state.counters)
+    if (name != "image_mb") counter.flags = benchmark::Counter::kAvgIterations;
+}
+
 void snapshot(benchmark::State& state, Engine engine, const char* shape, long size) {
   Target target(shape, size);
   if (!target.ready()) return state.SkipWithError("the target did not start");
@@ -78,6 +84,7 @@ void snapshot(benchmark::State& state, Engine engine, const char* shape, long si
                                                       benchmark::Counter::kAvgIterations);
     add_phases(state, report, "");
   }
+  average(state);
 }
 
 // One killing dump and one restore per iteration; which of the two is timed is the benchmark's
