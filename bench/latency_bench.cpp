@@ -107,6 +107,7 @@ void cycle(benchmark::State& state, Engine engine, Timed timed, const char* shap
                  nlohmann::json::parse(timed == Timed::kDump ? dumped.output : restored.output),
                  "");
   }
+  average(state);
 }
 
 // The yardstick of a dump: a copy of a tmpfs file of the same size into a fresh one.

@@ -114,7 +114,8 @@ void note_cpu_use(const Gathered& gathered, schema::Cpu* cpu) {
   cpu->set_xsave_size(static_cast<uint32_t>(size));
 }
 
-Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpRequest& request) {
+Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpRequest& request,
+                                         schema::Cpu cpu) {
   schema::Inventory inventory;
   utsname machine{};
   TRY(SYSCALL(::uname(&machine), "uname"));
@@ -129,8 +130,8 @@ Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpReq
   inventory.set_root_pid(gathered.tasks.front().pid());
   inventory.set_tasks(static_cast<uint32_t>(gathered.tasks.size()));
   inventory.set_shell_job(request.shell_job == ShellJob::kInheritTerminal);
-  *inventory.mutable_cpu() = TRY(describe_this_cpu());
-  note_cpu_use(gathered, inventory.mutable_cpu());
+  note_cpu_use(gathered, &cpu);
+  *inventory.mutable_cpu() = std::move(cpu);
   return inventory;
 }
 
@@ -216,6 +217,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.begin("open image");
   ImageDir images = TRY(ImageDir::create(request.images_dir));
   PageStore store = TRY(PageStore::create(images, request.threads));
+  schema::Cpu cpu = TRY(describe_this_cpu());
   Gathered gathered;
 
   clock.begin("freeze");
@@ -242,7 +244,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.begin("write");
   report_progress(request, "write", 0, 0);
   TRY(write_records(images, gathered, chunks));
-  schema::Inventory inventory = TRY(describe_image(gathered, request));
+  schema::Inventory inventory = TRY(describe_image(gathered, request, std::move(cpu)));
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
   // ---- Point of no return: the image is durable, the tree may now be killed. ----
@@ -263,7 +265,11 @@ Result<DumpReport> dump(const DumpRequest& request) {
   report.pages_shared = stats.pages_shared;
   report.total_ns = clock.total_ns();
   report.phases = clock.phases();
-  if (!request.trace_file.empty()) TRY(clock.write_trace(request.trace_file, "nativecr dump"));
+  if (!request.trace_file.empty()) {
+    // The image is whole and the tree perhaps gone: a trace that cannot be written fails nothing.
+    Result<> traced = clock.write_trace(request.trace_file, "nativecr dump");
+    if (!traced.ok()) request.callbacks.log.warning("no trace: %s", traced.error().text().c_str());
+  }
   return report;
 }
 

@@ -82,8 +82,8 @@ class [[nodiscard]] Result<void> {
 // (inside an aggregate initialiser gcc and clang skip destructors).
 #define TRY(expr)                                                   \
   __extension__({                                                   \
-    auto&& try_result_ = (expr);                                    \
     NCR_FAULT_POINT();                                              \
+    auto&& try_result_ = (expr);                                    \
     if (!try_result_.ok()) return std::move(try_result_).take_error(); \
     std::move(try_result_).take();                                  \
   })
@@ -91,8 +91,8 @@ class [[nodiscard]] Result<void> {
 // TRY that adds a frame to the error; the frame is formatted only on failure.
 #define TRY_WHILE(expr, ...)                                                                        \
   __extension__({                                                                                   \
-    auto&& try_result_ = (expr);                                                                    \
     NCR_FAULT_POINT();                                                                              \
+    auto&& try_result_ = (expr);                                                                    \
     if (!try_result_.ok()) return std::move(try_result_).take_error().while_doing(ncr::strf(__VA_ARGS__)); \
     std::move(try_result_).take();                                                                  \
   })
