@@ -15,16 +15,17 @@
 namespace ncr::fault {
 namespace {
 
-long chosen(const char* variable) {
+std::string text_of(const char* variable) {
   const char* text = std::getenv(variable);
-  return text == nullptr ? 0 : std::strtol(text, nullptr, 10);
+  return text == nullptr ? "" : text;
 }
 
 struct Plan {
-  long fail_at = chosen("NATIVECR_FAULT_FAIL_AT");
-  long kill_at = chosen("NATIVECR_FAULT_KILL_AT");
+  std::string fail_at = text_of("NATIVECR_FAULT_FAIL_AT");
+  long kill_at = std::strtol(text_of("NATIVECR_FAULT_KILL_AT").c_str(), nullptr, 10);
   const char* count_file = std::getenv("NATIVECR_FAULT_COUNT");
   std::atomic<long> passed{0};
+  std::atomic<bool> failed{false};
   std::mutex mutex;
   std::map<std::pair<std::string, int>, long> first_passed;  // by file and line
 
@@ -50,7 +51,7 @@ bool fires(const char* file, int line) {
   long number = ++plan.passed;
   if (plan.count_file != nullptr) plan.note(file, line, number);
   if (plan.kill_at == number) std::raise(SIGKILL);
-  return plan.fail_at == number;
+  return plan.fail_at == std::string(file) + ":" + std::to_string(line) && !plan.failed.exchange(true);
 }
 
 }  // namespace ncr::fault

@@ -6,8 +6,9 @@
 
 namespace ncr::fault {
 
-// True when the point at file:line is the one chosen by NATIVECR_FAULT_FAIL_AT=N (the N-th point passed in this process fails).
-// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point instead. NATIVECR_FAULT_COUNT=FILE writes to FILE at exit
+// True when the point at file:line is the one chosen by NATIVECR_FAULT_FAIL_AT=FILE:LINE, and is passed for the first time (a place
+// and not a number: how many points a dump passes depends on who is scheduled when).
+// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point passed instead. NATIVECR_FAULT_COUNT=FILE writes to FILE at exit
 // the number of points passed and, a line each, when each place in the source was first passed.
 bool fires(const char* file, int line);
 

@@ -338,6 +338,7 @@ Result<> Parasite::Impl::leave() {
 
 // An answer proves that the blob is past its first calls and has closed the engine's end.
 Result<> Parasite::Impl::stop_leader() {
+  if (leader.stopped()) TRY(leader.resume());  // it was never let go
   if (both_ends && state == RunningState::kRuns) {
     Batch nothing;
     nothing.ask_nothing();
@@ -355,9 +356,9 @@ Result<> Parasite::Impl::settle_call() {
   TRY(halt(leader, RunningState::kCrashed));
   const arch::Registers after = TRY(get_registers(leader));
   const bool mapped = area.value == 0 && arch::ip(after) == board.map_call + arch::kSyscallLength;
-  if (mapped && (arch::result(after) >= 0 || arch::result(after) < -4095))
-    area = {static_cast<uint64_t>(arch::result(after))};
   if (area.value != 0 && descriptors.empty()) TRY(see_sockets());
+  if (mapped && (arch::result(after) >= 0 || arch::result(after) < -4095))
+    area = {static_cast<uint64_t>(arch::result(after))};  // fresh: there is no session in it
   calling = false;
   return {};
 }

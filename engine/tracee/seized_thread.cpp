@@ -86,6 +86,7 @@ SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
   tid_ = std::exchange(other.tid_, 0);
   stopped_ = other.stopped_;
   interrupted_ = other.interrupted_;
+  unsettled_ = other.unsettled_;
   stop_signal_ = other.stop_signal_;
   undelivered_ = other.undelivered_;
   return *this;
@@ -206,24 +207,31 @@ Result<bool> SeizedThread::settle(int status) {
     stopped_ = true;
     return true;
   }
+  const bool in_system_call = (status & 0x80) != 0;  // PTRACE_O_TRACESYSGOOD
   TRY(request(PTRACE_INTERRUPT, 0, "INTERRUPT"));
-  TRY(request(PTRACE_CONT, of_event ? 0 : static_cast<unsigned long>(signal), "CONT"));
+  TRY(request(PTRACE_CONT,
+              of_event || in_system_call ? 0 : static_cast<unsigned long>(signal), "CONT"));
   return false;
 }
 
 Result<> SeizedThread::wait_stop() {
   while (!stopped_) {
-    int status = TRY(next_stop(true));
-    TRY(settle(status));
+    if (!unsettled_) unsettled_ = TRY(next_stop(true));
+    TRY(settle(*unsettled_));
+    unsettled_.reset();
   }
   return {};
 }
 
 Result<bool> SeizedThread::poll_stop() {
   while (!stopped_) {
-    int status = TRY(next_stop(false));
-    if (status == kRunning) return false;
-    TRY(settle(status));
+    if (!unsettled_) {
+      const int status = TRY(next_stop(false));
+      if (status == kRunning) return false;
+      unsettled_ = status;
+    }
+    TRY(settle(*unsettled_));
+    unsettled_.reset();
   }
   return true;
 }

@@ -4,6 +4,7 @@
 
 #include <linux/ptrace.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,7 @@ class [[nodiscard]] SeizedThread {
   bool stopped_ = false;
   bool interrupted_ = false;  // PTRACE_INTERRUPT was sent since the last stop we took
   int stop_signal_ = 0;
+  std::optional<int> unsettled_;  // si_status of a stop that was seen and not dealt with yet
   int undelivered_ = 0;  // signal taken from the thread and not given back yet
 };
 

@@ -45,14 +45,21 @@ class Computing(Target):
         with open(self.rounds_file.name, "rb") as file:
             return struct.unpack("4Q", file.read(32))
 
-    def as_before(self):
-        return all(footprint(pid) == self.before[pid] for pid in self.tree)
+    def changes(self):
+        """What of the footprint is no longer as before, empty if nothing is."""
+        return [(pid, then, now) for pid in self.tree
+                for then, now in zip(self.before[pid], footprint(pid)) if then != now]
 
     def prove(self, moment):
         check(self.alive(), f"{moment}: the target died")
         rounds = self.rounds()
         wait_until(lambda: all(now > then for now, then in zip(self.rounds(), rounds)), f"{moment}: every thread to go on")
-        wait_until(self.as_before, f"{moment}: mappings, descriptors and tracer to be as before")
+        for _ in range(500):
+            changes = self.changes()
+            if not changes:
+                break
+            time.sleep(0.01)
+        check(not changes, f"{moment}: not as before: {changes}")
         check(tree_of(self.pid) == self.tree, f"{moment}: the tree changed")
 
 
@@ -65,9 +72,13 @@ def dump(target, environment, kill_after=None, expect_images=True):
     if kill_after is not None:
         time.sleep(kill_after)
         engine.send_signal(signal.SIGKILL)
-    errors = engine.stderr.read().decode()
-    engine.stderr.close()
-    status = engine.wait()
+    try:
+        errors = engine.communicate(timeout=60)[1].decode()
+    except subprocess.TimeoutExpired:
+        engine.kill()
+        engine.communicate()
+        check(False, f"the dump hangs: {environment}")
+    status = engine.returncode
     if not expect_images and status != 0:
         check(not os.path.exists(os.path.join(images, "inventory.img")), f"a failed dump left an image: {environment}")
     subprocess.run(["rm", "-rf", images], check=True)
