@@ -115,10 +115,16 @@ std::unordered_set<pid_t> numbers_of(const Image& image) {
   return numbers;
 }
 
-// A root that was made and killed again is our child, and perhaps others whose parents died.
+// A root that was made and killed again is our child, and perhaps others whose parents died. Their
+// deaths come soon after the coordinator's, but are not waited for without an end.
 void reap(const RestorePlan& plan) {
-  for (const TaskPlan& task : plan.tasks)
-    if (task.pid != 0) (void)SYSCALL(::waitpid(task.pid, nullptr, __WALL), "waitpid %d", task.pid);
+  constexpr int kMostNaps = 1000;
+  int naps = 0;
+  for (const TaskPlan& task : plan.tasks) {
+    if (task.pid == 0) continue;
+    while (::waitpid(task.pid, nullptr, __WALL | WNOHANG) == 0 && naps++ < kMostNaps)
+      ::usleep(1000);
+  }
 }
 
 // The root becomes a child of the coordinator's parent: of ours, if the coordinator is our child;

@@ -7,10 +7,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
 #include <mutex>
+#include <set>
 #include <string>
-#include <utility>
 
 namespace ncr::fault {
 namespace {
@@ -23,24 +22,25 @@ std::string text_of(const char* variable) {
 struct Plan {
   std::string fail_at = text_of("NATIVECR_FAULT_FAIL_AT");
   long kill_at = std::strtol(text_of("NATIVECR_FAULT_KILL_AT").c_str(), nullptr, 10);
-  const char* count_file = std::getenv("NATIVECR_FAULT_COUNT");
+  std::string count_file = text_of("NATIVECR_FAULT_COUNT");
   std::atomic<long> passed{0};
   std::atomic<bool> failed{false};
   std::mutex mutex;
-  std::map<std::pair<std::string, int>, long> first_passed;  // by file and line
+  std::set<std::string> places;
 
-  void note(const char* file, int line, long number) {
-    std::lock_guard lock(mutex);
-    first_passed.try_emplace({file, line}, number);
-  }
-  ~Plan() {
-    if (count_file == nullptr) return;
-    if (std::FILE* file = std::fopen(count_file, "we")) {
-      std::fprintf(file, "%ld\n", passed.load());
-      for (const auto& [place, number] : first_passed)
-        std::fprintf(file, "%ld %s:%d\n", number, place.first.c_str(), place.second);
+  // Appended at once: a child of a restore has no orderly end.
+  void note(const std::string& line) const {
+    if (std::FILE* file = std::fopen(count_file.c_str(), "ae")) {
+      std::fprintf(file, "%s\n", line.c_str());
       std::fclose(file);
     }
+  }
+  void pass(const std::string& place, long number) {
+    std::lock_guard lock(mutex);
+    if (places.insert(place).second) note(std::to_string(number) + " " + place);
+  }
+  ~Plan() {
+    if (!count_file.empty()) note(std::to_string(passed.load()));
   }
 };
 
@@ -48,10 +48,12 @@ struct Plan {
 
 bool fires(const char* file, int line) {
   static Plan plan;  // the one piece of global state, and only in test builds
-  long number = ++plan.passed;
-  if (plan.count_file != nullptr) plan.note(file, line, number);
+  const long number = ++plan.passed;
   if (plan.kill_at == number) std::raise(SIGKILL);
-  return plan.fail_at == std::string(file) + ":" + std::to_string(line) && !plan.failed.exchange(true);
+  if (plan.count_file.empty() && plan.fail_at.empty()) return false;
+  const std::string place = std::string(file) + ":" + std::to_string(line);
+  if (!plan.count_file.empty()) plan.pass(place, number);
+  return plan.fail_at == place && !plan.failed.exchange(true);
 }
 
 }  // namespace ncr::fault

@@ -8,8 +8,8 @@ namespace ncr::fault {
 
 // True when the point at file:line is the one chosen by NATIVECR_FAULT_FAIL_AT=FILE:LINE, and is passed for the first time (a place
 // and not a number: how many points a dump passes depends on who is scheduled when).
-// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point passed instead. NATIVECR_FAULT_COUNT=FILE writes to FILE at exit
-// the number of points passed and, a line each, when each place in the source was first passed.
+// NATIVECR_FAULT_KILL_AT=N raises SIGKILL on ourselves at the N-th point passed instead. NATIVECR_FAULT_COUNT=FILE appends to FILE
+// a line "N FILE:LINE" when a process passes a place for the first time, and at an orderly exit a line with the number of points passed.
 bool fires(const char* file, int line);
 
 }  // namespace ncr::fault

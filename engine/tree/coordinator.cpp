@@ -1,19 +1,21 @@
 // fork() of libc is used, not clone3: it takes the locks of malloc first, so the child of a program
-// with many threads can go on. The outcome comes back over a pipe, length first: the pipe's end
-// tells nothing, because other children of the caller may hold it open.
+// with many threads can go on. The outcome is left in shared memory, where nothing can go wrong any
+// more: once the tree is released, that it could not be reported would be a lie about it.
 #include "engine/tree/coordinator.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <new>
+#include <utility>
 
 #include "engine/base/ids.h"
 #include "engine/base/sys.h"
@@ -24,6 +26,14 @@ namespace {
 
 constexpr int kMostForks = 10'000;
 constexpr int kPollMs = 50;
+
+constexpr size_t kOutcomeRoom = 64 << 10;
+
+struct Shared {
+  std::atomic<bool> cancel;
+  std::atomic<uint32_t> outcome_size;  // 0 until there is one
+  char outcome[kOutcomeRoom];
+};
 
 struct OutcomeHeader {
   int32_t code;  // ErrorCode, -1: a report
@@ -55,15 +65,15 @@ std::vector<Phase> decode_phases(const std::string& text) {
   return phases;
 }
 
-[[noreturn]] void be_coordinator(pid_t caller, const Fd& out, const std::atomic<bool>& cancelled,
-                                 const CoordinatorBody& body) {
+[[noreturn]] void be_coordinator(pid_t caller, Shared& shared, const CoordinatorBody& body) {
   sigset_t all;
   sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != caller) ::_exit(1);
-  std::string bytes = encode_outcome(body([&] { return cancelled.load(); }));
-  (void)sys::write_all(out, bytes.data(), bytes.size());
+  const std::string bytes = encode_outcome(body([&] { return shared.cancel.load(); }));
+  std::memcpy(shared.outcome, bytes.data(), bytes.size());
+  shared.outcome_size.store(static_cast<uint32_t>(bytes.size()));
   ::_exit(0);
 }
 
@@ -78,24 +88,12 @@ Result<pid_t> fork_avoiding(const std::function<bool(pid_t)>& avoid) {
   return Error::system(EAGAIN, "no process number outside the image is left for the coordinator");
 }
 
-Result<std::string> receive(const Fd& in, const Fd& coordinator, const RestoreRequest& request,
-                            std::atomic<bool>& cancel) {
-  std::string bytes;
+Result<> wait_for(const Fd& coordinator, const RestoreRequest& request, Shared& shared) {
   for (;;) {
-    if (request.callbacks.cancelled && request.callbacks.cancelled()) cancel.store(true);
-    pollfd wait[2] = {{in.get(), POLLIN, 0}, {coordinator.get(), POLLIN, 0}};
-    TRY(SYSCALL(::poll(wait, 2, request.callbacks.cancelled ? kPollMs : -1), "poll"));
-    if ((wait[0].revents & POLLIN) != 0) {
-      char part[4096];
-      ssize_t got = TRY(SYSCALL(::read(in.get(), part, sizeof part), "read from the coordinator"));
-      bytes.append(part, static_cast<size_t>(got));
-      OutcomeHeader header;
-      if (bytes.size() < sizeof header) continue;
-      std::memcpy(&header, bytes.data(), sizeof header);
-      if (bytes.size() >= sizeof header + header.text_size) return bytes;
-    } else if (wait[1].revents != 0 || wait[0].revents != 0) {
-      return Error::gone("the process that was making the tree died; nothing of the tree is left");
-    }
+    if (request.callbacks.cancelled && request.callbacks.cancelled()) shared.cancel.store(true);
+    pollfd wait{coordinator.get(), POLLIN, 0};
+    if (TRY(SYSCALL(::poll(&wait, 1, request.callbacks.cancelled ? kPollMs : -1), "poll")) > 0)
+      return {};
   }
 }
 
@@ -112,13 +110,15 @@ std::string encode_outcome(const Result<RestoreReport>& outcome) {
     header.code = static_cast<int32_t>(outcome.error().code());
     text = outcome.error().text();
   }
+  text.resize(std::min(text.size(), kOutcomeRoom - sizeof header));
   header.text_size = static_cast<uint32_t>(text.size());
   return std::string(reinterpret_cast<const char*>(&header), sizeof header) + text;
 }
 
 Result<RestoreReport> decode_outcome(const std::string& bytes) {
   OutcomeHeader header;
-  if (bytes.size() < sizeof header) return Error::gone("the coordinator's answer is cut short");
+  if (bytes.size() < sizeof header)
+    return Error::gone("the process that was making the tree died; nothing of the tree is left");
   std::memcpy(&header, bytes.data(), sizeof header);
   std::string text = bytes.substr(sizeof header);
   if (header.code >= 0) return Error(static_cast<ErrorCode>(header.code), text);
@@ -134,23 +134,22 @@ Result<RestoreReport> decode_outcome(const std::string& bytes) {
 Result<RestoreReport> run_coordinator(const RestoreRequest& request,
                                       const std::function<bool(pid_t)>& avoid,
                                       const CoordinatorBody& body) {
-  void* shared =
-      ::mmap(nullptr, kPageSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (shared == MAP_FAILED) return Error::system(ENOMEM, "mmap of a page");
-  Undo unmap([&] { ::munmap(shared, kPageSize); });
-  auto* cancel = new (shared) std::atomic<bool>(false);
-  int ends[2];
-  TRY(SYSCALL(::pipe2(ends, O_CLOEXEC), "pipe"));
-  Fd in(ends[0]), out(ends[1]);
-  pid_t caller = ::getpid();
-  pid_t coordinator = TRY(fork_avoiding(avoid));
-  if (coordinator == 0) be_coordinator(caller, out, *cancel, body);
-  out.close();
-  Fd pidfd = TRY(sys::pidfd_open(coordinator));
-  Result<std::string> bytes = receive(in, pidfd, request, *cancel);
-  if (!bytes.ok()) ::kill(coordinator, SIGKILL);
+  void* memory =
+      ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return Error::system(ENOMEM, "mmap of the coordinator's outcome");
+  Undo unmap([&] { ::munmap(memory, sizeof(Shared)); });
+  auto* shared = new (memory) Shared;
+  const pid_t caller = ::getpid();
+  const pid_t coordinator = TRY(fork_avoiding(avoid));
+  if (coordinator == 0) be_coordinator(caller, *shared, body);
+  Result<> waited = [&]() -> Result<> {
+    return wait_for(TRY(sys::pidfd_open(coordinator)), request, *shared);
+  }();
+  if (!waited.ok()) ::kill(coordinator, SIGKILL);
   (void)SYSCALL(::waitpid(coordinator, nullptr, __WALL), "waitpid");
-  return decode_outcome(TRY(std::move(bytes)));
+  const uint32_t size = shared->outcome_size.load();
+  if (size == 0) TRY(std::move(waited));
+  return decode_outcome(std::string(shared->outcome, size));
 }
 
 }  // namespace ncr

@@ -50,10 +50,19 @@ class Computing(Target):
         return [(pid, then, now) for pid in self.tree
                 for then, now in zip(self.before[pid], footprint(pid)) if then != now]
 
-    def prove(self, moment):
+    def prove_computing(self, moment):
         check(self.alive(), f"{moment}: the target died")
         rounds = self.rounds()
         wait_until(lambda: all(now > then for now, then in zip(self.rounds(), rounds)), f"{moment}: every thread to go on")
+
+    def end(self):
+        """Ends the tree, so that its pids are free."""
+        for pid in reversed(self.tree):
+            os.kill(pid, signal.SIGKILL)
+        self.reap()
+
+    def prove(self, moment):
+        self.prove_computing(moment)
         for _ in range(500):
             changes = self.changes()
             if not changes:
@@ -63,32 +72,45 @@ class Computing(Target):
         check(tree_of(self.pid) == self.tree, f"{moment}: the tree changed")
 
 
+def engine_run(arguments, environment, kill_after=None):
+    """Returns exit status and error text of a nativecr that is disturbed by its environment or killed after so many seconds."""
+    # Not a pipe: what is restored may hold the engine's stderr.
+    with tempfile.TemporaryFile() as errors:
+        engine = subprocess.Popen([NATIVECR, *map(str, arguments)], env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=errors)
+        if kill_after is not None:
+            time.sleep(kill_after)
+            engine.send_signal(signal.SIGKILL)
+        try:
+            engine.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            engine.kill()
+            engine.wait()
+            check(False, f"nativecr {arguments[0]} hangs: {environment}")
+        errors.seek(0)
+        return engine.returncode, errors.read().decode()
+
+
 def dump(target, environment, kill_after=None, expect_images=True):
     """Returns exit status and error text. expect_images=False: a dump that fails must leave nothing that passes for an image."""
     images = target.path("images")
-    engine = subprocess.Popen([NATIVECR, "dump", "--pid", str(target.pid), "--images", images, "--leave-running"],
-                              env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        engine.send_signal(signal.SIGKILL)
-    try:
-        errors = engine.communicate(timeout=60)[1].decode()
-    except subprocess.TimeoutExpired:
-        engine.kill()
-        engine.communicate()
-        check(False, f"the dump hangs: {environment}")
-    status = engine.returncode
+    status, errors = engine_run(["dump", "--pid", target.pid, "--images", images, "--leave-running"], environment, kill_after)
     if not expect_images and status != 0:
         check(not os.path.exists(os.path.join(images, "inventory.img")), f"a failed dump left an image: {environment}")
     subprocess.run(["rm", "-rf", images], check=True)
     return status, errors
 
 
+def passed(counted):
+    """What NATIVECR_FAULT_COUNT wrote: how many fault points were passed, and the places, in the order they were first passed."""
+    lines = [line.split() for line in read(counted).splitlines()]
+    places = dict.fromkeys(line[1] for line in lines if len(line) == 2)
+    return max(int(line[0]) for line in lines if len(line) == 1), list(places)
+
+
 def count_steps(target):
-    """How many fault points a dump passes, and at which number each place in the source is passed first."""
+    """The fault points of an undisturbed dump."""
     counted = target.path("steps")
     status, errors = dump(target, {"NATIVECR_FAULT_COUNT": counted})
     check(status == 0, f"the undisturbed dump failed: {errors}")
-    total, *places = read(counted).splitlines()
-    return int(total), sorted((int(line.split()[0]), line.split()[1]) for line in places)
+    return passed(counted)
