@@ -8,6 +8,7 @@
 #include "arch_current/extended_state.h"
 #include "engine/base/phase_clock.h"
 #include "engine/base/quiet_thread.h"
+#include "engine/base/turns.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
 #include "engine/memory/memory_dump.h"
@@ -184,15 +185,24 @@ Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequ
   return {};
 }
 
+// One after the other the tree would wait for a chain of wake-ups, a dozen for each task. After a
+// failure the tasks that have begun come to their end, and no more begin.
 Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& request) {
-  for (size_t i = 0; i < gathered.tasks.size(); i++) {
+  constexpr size_t kAtOnce = 16;
+  Result<> outcome;
+  uint64_t done = 0;
+  take_turns(gathered.tasks.size(), kAtOnce, [&](size_t i) {
     Task& task = tree.tasks()[i];
-    TRY(stop_if_cancelled(request));
-    if (task.alive())
-      TRY_WHILE(ask(task, &gathered.tasks[i]), "task %d (%s)", task.pid, task.comm.c_str());
-    report_progress(request, "tasks", i + 1, gathered.tasks.size());
-  }
-  return {};
+    if (outcome.ok()) outcome = stop_if_cancelled(request);
+    if (!outcome.ok()) return;
+    if (task.alive()) {
+      Result<> asked = ask(task, &gathered.tasks[i]);
+      if (!asked.ok() && outcome.ok())
+        outcome = asked.take_error().while_doing(strf("task %d (%s)", task.pid, task.comm.c_str()));
+    }
+    report_progress(request, "tasks", ++done, gathered.tasks.size());
+  });
+  return outcome;
 }
 
 Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {

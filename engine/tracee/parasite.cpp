@@ -17,6 +17,7 @@
 #include <cstddef>
 
 #include "arch/arch.h"
+#include "engine/base/turns.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 #include "engine/tracee/rseq.h"
@@ -42,7 +43,6 @@ Result<> insist(Step step) {
 constexpr uint64_t kAllSignals = ~uint64_t{0};
 constexpr size_t kThreadSlot = arch::kLeaderBoardRoom;
 constexpr size_t kSpringboardSize = kThreadSlot + arch::kThreadBoardRoom;
-constexpr int kLookAfterMs = 50;
 
 size_t blob_size() { return static_cast<size_t>(parasite_blob_end - parasite_blob_start); }
 
@@ -205,9 +205,6 @@ Result<> Parasite::Impl::take_socket(const Fd& pidfd) {
                               pid, pid));
   }
   socket = TRY(sys::pidfd_getfd(pidfd, descriptors[1]));
-  const timeval timeout{0, kLookAfterMs * 1000};
-  TRY(SYSCALL(::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout),
-              "setsockopt SO_RCVTIMEO"));
   return {};
 }
 
@@ -233,14 +230,15 @@ Result<> Parasite::Impl::send(std::string_view datagram) {
 Result<> Parasite::Impl::receive(const SeizedThread& from, RunningState* its_state, Batch& batch,
                                  size_t datagram) {
   alignas(8) char buffer[wire::kMaxDatagram];
-  for (;;) {
-    Result<ssize_t> got = SYSCALL(::recv(socket.get(), buffer, sizeof buffer, 0),
+  for (Patience patience;; patience.wait()) {
+    Result<ssize_t> got = SYSCALL(::recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT),
                                   "hear from the parasite in thread %d", from.tid());
     if (got.ok() && got.value() > 0)
       return batch.decode(datagram, buffer, static_cast<size_t>(got.value()));
     if (got.ok() || got.error().os_error() == ECONNRESET)
       return Error::gone(strf("task %d is gone", pid));
     if (got.error().os_error() != EAGAIN) return got.take_error();
+    if (!patience.is_long()) continue;
     *its_state = TRY(look_after(from));
     if (*its_state == RunningState::kCrashed)
       return Error::system(

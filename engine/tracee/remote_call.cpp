@@ -9,19 +9,17 @@
 
 #include <linux/ptrace.h>
 
-#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 
 #include "engine/base/sys.h"
+#include "engine/base/turns.h"
 
 namespace ncr {
 namespace {
@@ -79,21 +77,11 @@ Result<int> poll_stop(pid_t tid) {
   return status;
 }
 
-// Most stops come within microseconds, sooner than a sleep and a wakeup of ours would take.
 Result<int> wait_stop(pid_t tid) {
-  constexpr int kYields = 64;
-  constexpr long kLongestNap = 1'000'000;
-  timespec nap{0, 20'000};
-  for (int tries = 0;; tries++) {
+  for (Patience patience;; patience.wait()) {
     const int status = TRY(poll_stop(tid));
     if (status != kRunning) return status;
-    if (tries < kYields) {
-      ::sched_yield();
-      continue;
-    }
-    if (is_dead(tid)) return Error::gone(strf("thread %d was killed", tid));
-    ::nanosleep(&nap, nullptr);
-    nap.tv_nsec = std::min(nap.tv_nsec * 2, kLongestNap);
+    if (patience.is_long() && is_dead(tid)) return Error::gone(strf("thread %d was killed", tid));
   }
 }
 

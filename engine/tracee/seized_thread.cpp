@@ -10,19 +10,18 @@
 #include "engine/tracee/seized_thread.h"
 
 #include <elf.h>
-#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <utility>
 
 #include "engine/base/proc.h"
 #include "engine/base/sys.h"
+#include "engine/base/turns.h"
 
 namespace ncr {
 namespace {
@@ -138,23 +137,14 @@ Result<> SeizedThread::interrupt() {
 }
 
 // The si_status of the next stop, kRunning if there is none yet. Never a waitid that blocks: it
-// would tell nothing of a leader that was killed until its threads are collected. Most stops come
-// sooner than a sleep and a wakeup of ours would take.
+// would tell nothing of a leader that was killed until its threads are collected.
 Result<int> SeizedThread::next_stop(bool may_block) {
-  constexpr int kYields = 64;
-  constexpr long kLongestNap = 1'000'000;
-  timespec nap{0, 20'000};
-  for (int tries = 0;; tries++) {
+  for (Patience patience;; patience.wait()) {
     const int status = TRY(stop_now());
     if (status != kRunning || !may_block) return status;
-    if (tries < kYields) {
-      ::sched_yield();
-      continue;
-    }
+    if (!patience.is_long()) continue;
     Result<proc::Status> task = status_of(tid_);
     if (!task.ok() || task.value().state == 'Z' || task.value().state == 'X') return gone();
-    ::nanosleep(&nap, nullptr);
-    nap.tv_nsec = std::min(nap.tv_nsec * 2, kLongestNap);
   }
 }
 

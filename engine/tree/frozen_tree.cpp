@@ -11,9 +11,7 @@
 #include "engine/tree/frozen_tree.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +20,8 @@
 #include <optional>
 #include <set>
 
+#include "engine/base/phase_clock.h"
+#include "engine/base/turns.h"
 #include "engine/tree/cgroup_freezer.h"
 #include "engine/tree/process_table.h"
 
@@ -31,23 +31,6 @@ namespace {
 constexpr uint64_t kMillisecond = 1'000'000;
 constexpr uint64_t kPatience = 100 * kMillisecond;
 constexpr uint64_t kDeathPatience = 10'000 * kMillisecond;
-
-uint64_t now_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
-// Most tasks stop within microseconds, sooner than a sleep of ours would end.
-void pause_between(int rounds) {
-  constexpr int kYields = 64;
-  if (rounds < kYields) {
-    ::sched_yield();
-    return;
-  }
-  timespec nap{0, std::min(20'000L << std::min((rounds - kYields) / 8, 6), 1'000'000L)};
-  ::nanosleep(&nap, nullptr);
-}
 
 std::string first_line(const std::string& path) {
   Result<std::string> text = sys::read_file(path.c_str());
@@ -193,7 +176,7 @@ Result<> FrozenTree::Impl::seize_new_threads() {
 }
 
 Result<> FrozenTree::Impl::interrupt_new() {
-  if (since == 0) since = now_ns();
+  if (since == 0) since = monotonic_ns();
   for (Task& task : tasks) {
     Result<> failure;
     std::erase_if(task.threads, [&](SeizedThread& thread) {
@@ -229,18 +212,17 @@ Result<size_t> FrozenTree::Impl::poll_stops() {
 
 // False if no thread has stopped for as long as our patience lasts.
 Result<bool> FrozenTree::Impl::wait_stops(uint64_t patience) {
-  uint64_t last_progress = now_ns();
+  uint64_t last_progress = monotonic_ns();
   size_t running_before = 0;
-  for (int round = 0;; round++) {
+  for (Patience pause;; pause.wait()) {
     size_t running = TRY(poll_stops());
     if (running == 0) return true;
-    const uint64_t now = now_ns();
+    const uint64_t now = monotonic_ns();
     if (running != running_before) last_progress = now;
     running_before = running;
     if (now - last_progress > patience || now > deadline) return false;
     if (request.callbacks.cancelled && request.callbacks.cancelled())
       return Error(ErrorCode::kCancelled, "cancelled while freezing");
-    pause_between(round);
   }
 }
 
@@ -327,7 +309,7 @@ Result<> FrozenTree::Impl::give_way() {
       found == index.end() ? "" : describe_stuck(tasks[found->second], stuck.second);
   request.callbacks.log.debug("freeze: %s; the others run until it can be stopped", reason.c_str());
   TRY(release_stopped());
-  const uint64_t now = now_ns();
+  const uint64_t now = monotonic_ns();
   const bool stopped = TRY(wait_stops(deadline > now ? deadline - now : 0));
   if (stopped) return {};
   return Error::system(ETIMEDOUT, strf("could not stop the tree within %u ms: %s",
@@ -336,7 +318,7 @@ Result<> FrozenTree::Impl::give_way() {
 
 Result<> FrozenTree::Impl::stop_everything() {
   if (cgroup) {
-    since = now_ns();
+    since = monotonic_ns();
     TRY(cgroup->freeze(deadline));
   }
   pid_t last_pid = TRY(read_last_pid());
@@ -350,7 +332,7 @@ Result<> FrozenTree::Impl::stop_everything() {
     if (!looked || someone_vanished) TRY(look());
     last_pid = now;
     if (complete && all_known()) return {};
-    if (now_ns() > deadline)
+    if (monotonic_ns() > deadline)
       return Error::system(ETIMEDOUT,
                            strf("could not stop the tree within %u ms: new processes and threads "
                                 "keep appearing; freeze_cgroup holds them still",
@@ -373,7 +355,7 @@ bool FrozenTree::Impl::all_known() const {
 }
 
 Result<> FrozenTree::Impl::freeze() {
-  deadline = now_ns() + request.freeze_timeout_ms * kMillisecond;
+  deadline = monotonic_ns() + request.freeze_timeout_ms * kMillisecond;
   if (!request.freeze_cgroup.empty())
     cgroup.emplace(TRY(CgroupFreezer::open(request.freeze_cgroup)));
   TRY(stop_everything());
@@ -415,8 +397,8 @@ Result<> FrozenTree::Impl::kill_all() {
 }
 
 Result<> FrozenTree::Impl::wait_deaths() {
-  const uint64_t until = now_ns() + kDeathPatience;
-  for (int round = 0;; round++) {
+  const uint64_t until = monotonic_ns() + kDeathPatience;
+  for (Patience pause;; pause.wait()) {
     const Task* alive = nullptr;
     for (Task& task : tasks) {
       Result<> failure;
@@ -429,11 +411,10 @@ Result<> FrozenTree::Impl::wait_deaths() {
       if (!task.threads.empty()) alive = &task;
     }
     if (alive == nullptr) return {};
-    if (now_ns() > until)
+    if (monotonic_ns() > until)
       return Error::system(ETIMEDOUT,
                            strf("%s was killed and does not die: %s", who(*alive).c_str(),
                                 describe_stuck(*alive, alive->threads.front().tid()).c_str()));
-    pause_between(round);
   }
 }
 
@@ -458,7 +439,7 @@ Result<uint64_t> FrozenTree::finish(FinalState state) {
     for (const Task& task : impl_->tasks)
       if (task.alive()) TRY(send_signal(task, SIGSTOP));
   TRY(impl_->let_go());
-  return now_ns() - since;
+  return monotonic_ns() - since;
 }
 
 }  // namespace ncr

@@ -245,12 +245,12 @@ TEST_F(FrozenTreeTest, a_dead_leader_does_not_hide_its_threads) {
 
 TEST_F(FrozenTreeTest, a_stopped_process_stays_stopped) {
   pid_t pid = spawn(sleep_forever);
-  ::kill(pid, SIGTSTP);
+  ::kill(pid, SIGSTOP);
   ASSERT_TRUE(eventually([&] { return state_of(pid) == 'T'; }));
   for (int i = 0; i < 3; i++) {
     FrozenTree tree = MUST(FrozenTree::freeze(request(pid)));
     EXPECT_EQ(tree.tasks()[0].state, schema::TASK_STOPPED);
-    EXPECT_EQ(tree.tasks()[0].stop_signal, SIGTSTP);
+    EXPECT_EQ(tree.tasks()[0].stop_signal, SIGSTOP);
     MUST(tree.finish(FinalState::kRun));
     EXPECT_TRUE(eventually([&] { return state_of(pid) == 'T'; }));
   }
