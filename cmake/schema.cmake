@@ -13,4 +13,4 @@ add_custom_command(OUTPUT ${generated}
   DEPENDS ${protos} VERBATIM COMMENT "Schema")
 add_library(ncr_schema STATIC ${generated})
 target_include_directories(ncr_schema SYSTEM PUBLIC ${schema_dir})
-target_link_libraries(ncr_schema PUBLIC protobuf::libprotobuf-lite)
+ncr_library(ncr_schema protobuf-lite protobuf::libprotobuf-lite)

@@ -1,8 +1,11 @@
 // STORY 1: a running tree becomes an image. Runs in the engine's process, on the caller's thread
 // (the tracer).
+#include <fcntl.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
 #include <ctime>
 
 #include "arch_current/extended_state.h"
@@ -16,6 +19,7 @@
 #include "engine/memory/vma_reader.h"
 #include "engine/request.h"
 #include "engine/resources/file_table.h"
+#include "engine/resources/namespaces/namespaces.h"
 #include "engine/resources/room.h"
 #include "engine/resources/session/session.h"
 #include "engine/tracee/parasite.h"
@@ -23,6 +27,8 @@
 
 namespace ncr {
 namespace {
+
+constexpr uint64_t kStagingBytes = 32 << 20;
 
 // What a dump gathers before it is written.
 struct Gathered {
@@ -59,7 +65,6 @@ using VmaSource = std::function<Result<std::vector<VmaLine>>()>;
 // Everything that /proc, ptrace and duplicated descriptors tell. The target is only looked at.
 Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record,
                  const VmaSource& vmas) {
-  describe(task, record);
   if (!task.alive()) return {};
   for (const TaskRoom* room : task_rooms()) {
     if (room->preflight != nullptr)
@@ -70,6 +75,8 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record,
   TRY(gathered.files.add_task(task, {}, record, &gathered.blockers));
   std::vector<VmaLine> lines = TRY(vmas());
   TRY(gathered.memory.look(task, lines, record, gathered.blockers));
+  for (const TaskRoom* room : task_rooms())
+    if (room->look_mapped != nullptr) TRY_WHILE(room->look_mapped(task, record), "%s", room->name);
   return {};
 }
 
@@ -81,7 +88,8 @@ Result<> ask(Task& task, schema::Task* record) {
     if (room->ask != nullptr) room->ask(task, *record, leader);
     if (room->ask_thread != nullptr) room->ask_thread(task, record->threads(0), leader);
   }
-  Parasite parasite = TRY(Parasite::infect(task.leader(), task.pidfd));
+  const KnownVdso vdso{record->vdso().address(), record->vdso().size()};
+  Parasite parasite = TRY(Parasite::infect(task.leader(), task.pidfd, vdso));
   TRY(parasite.run(leader));
   for (const TaskRoom* room : task_rooms()) {
     if (room->read != nullptr) TRY_WHILE(room->read(task, leader, record), "%s", room->name);
@@ -168,21 +176,57 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
   if (request.callbacks.progress) request.callbacks.progress({phase, done, total});
 }
 
-Result<> look_at_tree(const FrozenTree& tree, Gathered& gathered, const DumpRequest& request) {
+Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, const namespaces::Links& own,
+                      Gathered& gathered, const DumpRequest& request) {
+  vmas.begin(tree.tasks());
   gathered.files.store_content_in(gathered.shared_memory);
-  VmaReader vmas(tree.tasks(), worker_threads(request.threads));
   gathered.tasks.resize(tree.tasks().size());
+  for (size_t i = 0; i < gathered.tasks.size(); i++) describe(tree.tasks()[i], &gathered.tasks[i]);
+  gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
   TRY(session::preflight_clones(tree.tasks(), gathered.blockers));
+  TRY(namespaces::preflight_tree(tree.tasks(), own, gathered.blockers));
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),
               "task %d (%s)", task.pid, task.comm.c_str());
   }
-  gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
   TRY(session::preflight_tree(tree.tasks(), request.shell_job, gathered.blockers));
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
   return {};
+}
+
+// A look at the root while it still runs, forgotten at once: what it finds is about to change. What
+// is looked at for the first time takes several times as long (directory entries of /proc are made,
+// heads of libraries and our own code come into memory), and only once the tree is frozen does that
+// time hurt. No descriptor is duplicated: the target must be able to close its own.
+void rehearse(pid_t pid, const namespaces::Links& own) {
+  constexpr int kMostFiles = 64;
+  constexpr uint64_t kMostPages = (64 << 20) / kPageSize;  // smaps walks over all of them
+  Task task;
+  Result<Fd> proc = sys::open(strf("/proc/%d", pid).c_str(), O_PATH | O_DIRECTORY);
+  if (!proc.ok()) return;
+  task.pid = pid;
+  task.proc = proc.take();
+  unsigned long long resident = 0;
+  Result<std::string> statm = sys::read_file_at(task.proc, "statm");
+  if (!statm.ok() || std::sscanf(statm.value().c_str(), "%*u %llu", &resident) != 1) return;
+  if (resident > kMostPages) return;
+  Gathered scratch;
+  schema::Task record;
+  Result<std::string> smaps = sys::read_file_at(task.proc, "smaps");
+  if (!smaps.ok()) return;
+  Result<std::vector<VmaLine>> lines = parse_smaps(smaps.value());
+  if (lines.ok()) (void)scratch.memory.look(task, lines.value(), &record, scratch.blockers);
+  for (const char* name : {"stat", "status", "timers", "oom_score_adj", "coredump_filter"})
+    (void)sys::read_file_at(task.proc, name);
+  for (int number = 0; number < kMostFiles; number++) {
+    if (!sys::read_file_at(task.proc, strf("fdinfo/%d", number).c_str()).ok()) break;
+    (void)sys::read_link_at(task.proc, strf("fd/%d", number).c_str());
+  }
+  std::vector<Task> tasks;
+  tasks.push_back(std::move(task));
+  (void)namespaces::preflight_tree(tasks, own, scratch.blockers);
 }
 
 // One after the other the tree would wait for a chain of wake-ups, a dozen for each task. After a
@@ -205,18 +249,58 @@ Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& reque
   return outcome;
 }
 
-Result<schema::ChunkTable> store_pages(PageStore& store, Gathered& gathered) {
-  gathered.pages.resize(gathered.tasks.size());
-  for (size_t i = 0; i < gathered.tasks.size(); i++) {
-    schema::Task& task = gathered.tasks[i];
-    gathered.pages[i].set_pid(task.pid());
-    if (task.state() == schema::TASK_ZOMBIE) continue;
-    TRY_WHILE(store.add_task(task.pid(), task.mutable_memory(), &gathered.pages[i]),
-              "memory of task %d (%s)", task.pid(), task.comm().c_str());
+// The pages of the tree, read on the side while the tasks are asked: neither needs the other, and
+// reading needs no tracer. Declared after what it works on: whoever leaves without it has it stop.
+class PageReading {
+ public:
+  PageReading(PageStore& store, Gathered& gathered) : store_(store), gathered_(gathered) {}
+  PageReading(const PageReading&) = delete;
+  ~PageReading() {
+    abandoned_ = true;
+    store_.abandon();
   }
-  TRY(gathered.shared_memory.store_pages(store));
-  return store.finish();
-}
+
+  void begin() {
+    gathered_.pages.resize(gathered_.tasks.size());
+    for (const schema::Task& task : gathered_.tasks)
+      memories_.push_back({task.pid(), task.comm(), nullptr});
+    for (size_t i = 0; i < gathered_.tasks.size(); i++)
+      if (gathered_.tasks[i].state() != schema::TASK_ZOMBIE)
+        memories_[i].memory = gathered_.tasks[i].mutable_memory();
+    errand_.begin([this] { result_ = read(); });
+  }
+  Result<> finish() {
+    errand_.finish();
+    return std::move(result_);
+  }
+
+ private:
+  // The task's record itself is written to meanwhile.
+  struct MemoryOf {
+    pid_t pid;
+    std::string comm;
+    schema::Memory* memory;
+  };
+
+  Result<> read() {
+    for (size_t i = 0; i < memories_.size() && !abandoned_; i++) {
+      const MemoryOf& task = memories_[i];
+      gathered_.pages[i].set_pid(task.pid);
+      if (task.memory == nullptr) continue;
+      TRY_WHILE(store_.add_task(task.pid, task.memory, &gathered_.pages[i]),
+                "memory of task %d (%s)", task.pid, task.comm.c_str());
+    }
+    TRY(gathered_.shared_memory.store_pages(store_));
+    return store_.read_all();
+  }
+
+  PageStore& store_;
+  Gathered& gathered_;
+  std::vector<MemoryOf> memories_;
+  std::atomic<bool> abandoned_{false};
+  Result<> result_;
+  Errand errand_;  // last: its work uses the others
+};
 
 }  // namespace
 
@@ -226,39 +310,47 @@ Result<DumpReport> dump(const DumpRequest& request) {
   PhaseClock clock;
   clock.begin("open image");
   ImageDir images = TRY(ImageDir::create(request.images_dir));
-  PageStore store = TRY(PageStore::create(images, request.threads));
+  const bool runs_on = request.final_state == FinalState::kRun;
+  PageStore store =
+      TRY(PageStore::create(images, request.threads, runs_on ? kStagingBytes : 0));
+  VmaReader vmas(worker_threads(request.threads));
   schema::Cpu cpu = TRY(describe_this_cpu());
   Gathered gathered;
+  PageReading pages(store, gathered);
+  const namespaces::Links own = TRY(namespaces::own_links());
+  rehearse(request.pid, own);
 
   clock.begin("freeze");
   report_progress(request, "freeze", 0, 0);
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   clock.begin("look");
-  TRY(look_at_tree(tree, gathered, request));
+  TRY(look_at_tree(tree, vmas, own, gathered, request));
   // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
   // all its companions.
   clock.begin("ask");
+  pages.begin();
   TRY(ask_tree(tree, gathered, request));
   // From here on no task runs our code.
   clock.begin("memory");
-  schema::ChunkTable chunks = TRY(store_pages(store, gathered));
+  TRY(pages.finish());
   TRY(stop_if_cancelled(request));
 
   DumpReport report;
-  if (request.final_state == FinalState::kRun) {
-    // A tree that runs on need not wait for the disk: if the image fails now, only the image is
-    // lost.
+  if (runs_on) {
+    // The tree need not wait for the disk: if the image fails now, only the image is lost.
     clock.begin("thaw");
     report.frozen_ns = TRY(tree.finish(FinalState::kRun));
   }
   clock.begin("write");
   report_progress(request, "write", 0, 0);
+  const schema::ChunkTable chunks = TRY(store.finish());
+  TRY(gathered.files.finish());
   TRY(write_records(images, gathered, chunks));
   schema::Inventory inventory = TRY(describe_image(gathered, request, std::move(cpu)));
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
   // ---- Point of no return: the image is durable, the tree may now be killed. ----
-  if (request.final_state != FinalState::kRun) {
+  if (!runs_on) {
     clock.begin("finish");
     report.frozen_ns = TRY(tree.finish(request.final_state));
   }
@@ -284,9 +376,11 @@ Result<DumpReport> dump(const DumpRequest& request) {
 }
 
 Result<std::vector<Blocker>> find_blockers(const DumpRequest& request) {
+  VmaReader vmas(worker_threads(request.threads));
+  const namespaces::Links own = TRY(namespaces::own_links());
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   Gathered gathered;
-  Result<> looked = look_at_tree(tree, gathered, request);
+  Result<> looked = look_at_tree(tree, vmas, own, gathered, request);
   if (!looked.ok() && gathered.blockers.empty()) return looked.take_error();
   TRY(tree.finish(FinalState::kRun));
   return gathered.blockers.list();

@@ -35,6 +35,44 @@ QuietThread::~QuietThread() {
   if (thread_) pthread_join(*thread_, nullptr);
 }
 
+Errand::Errand() : thread_([this] { wait_for_work(); }) {}
+
+Errand::~Errand() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return state_ != State::kTaken; });
+  state_ = State::kOver;
+  changed_.notify_all();
+}
+
+void Errand::wait_for_work() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return state_ != State::kIdle; });
+  if (state_ != State::kGiven) return;
+  state_ = State::kTaken;
+  lock.unlock();
+  work_();
+  lock.lock();
+  state_ = State::kDone;
+  changed_.notify_all();
+}
+
+void Errand::begin(std::function<void()> work) {
+  std::lock_guard lock(mutex_);
+  work_ = std::move(work);
+  state_ = State::kGiven;
+  changed_.notify_all();
+}
+
+void Errand::finish() {
+  std::unique_lock lock(mutex_);
+  if (state_ == State::kGiven) {
+    state_ = State::kDone;
+    lock.unlock();
+    return work_();
+  }
+  changed_.wait(lock, [this] { return state_ != State::kTaken; });
+}
+
 unsigned worker_threads(unsigned wanted) {
   constexpr int kMost = 4;
   if (wanted != 0) return wanted;

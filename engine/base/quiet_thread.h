@@ -5,8 +5,10 @@
 
 #include <pthread.h>
 
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -21,6 +23,29 @@ class [[nodiscard]] QuietThread {
 
  private:
   std::optional<pthread_t> thread_;
+};
+
+// A piece of work that a thread does on the side. The thread starts with the errand, where that
+// costs nobody time, and waits for begin().
+class [[nodiscard]] Errand {
+ public:
+  Errand();
+  Errand(const Errand&) = delete;
+  ~Errand();  // waits for work that was begun
+
+  void begin(std::function<void()> work);
+  // Returns when the work is done; does it here and now if no thread has taken it up.
+  void finish();
+
+ private:
+  enum class State : char { kIdle, kGiven, kTaken, kDone, kOver };
+  void wait_for_work();
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::function<void()> work_;
+  State state_ = State::kIdle;
+  QuietThread thread_;
 };
 
 // How many threads, the caller's included, share a piece of work: `wanted`, or 0 for one per CPU

@@ -1,5 +1,6 @@
 #include "engine/base/turns.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -128,6 +129,14 @@ void Patience::wait() {
     ::sched_yield();
   else
     sleep_a_little(waits_ - kShortWaits);
+}
+
+void Patience::wait_for(int fd) {
+  constexpr int kPollMs = 50;
+  if (current != nullptr) return wait();
+  waits_ = kShortWaits + 1;
+  pollfd readable{fd, POLLIN, 0};
+  (void)::poll(&readable, 1, kPollMs);
 }
 
 }  // namespace ncr

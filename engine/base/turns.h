@@ -18,6 +18,8 @@ void take_turns(size_t count, size_t at_once, const std::function<void(size_t)>&
 class Patience {
  public:
   void wait();
+  // The same, ended early when `fd` can be read.
+  void wait_for(int fd);
   // Time to ask whether what is awaited can come at all.
   bool is_long() const { return waits_ > kShortWaits; }
 

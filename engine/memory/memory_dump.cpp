@@ -36,7 +36,7 @@ Result<> MemoryDump::look(const Task& task, const std::vector<VmaLine>& lines, s
   constexpr std::string_view kDeleted = " (deleted)";
   bool deleted = path.ends_with(kDeleted);
   if (deleted) path.resize(path.size() - kDeleted.size());
-  memory->set_exe_file_id(TRY(files_.add_mapped(exe, path, deleted, O_RDONLY)));
+  memory->set_exe_file_id(TRY(files_.add_mapped(std::move(exe), path, deleted, O_RDONLY)));
   return {};
 }
 
@@ -63,7 +63,7 @@ Result<uint32_t> MemoryDump::mapped_file(const Task& task, const VmaLine& line) 
   auto [known, is_new] = known_files_.try_emplace({line.device, line.inode, mode}, 0);
   if (is_new) {
     Fd file = TRY(sys::open_at(task.proc, map_files_name(line).c_str(), O_PATH));
-    known->second = TRY(files_.add_mapped(file, line.path, line.deleted, mode));
+    known->second = TRY(files_.add_mapped(std::move(file), line.path, line.deleted, mode));
   }
   return known->second;
 }

@@ -82,8 +82,11 @@ class PagePump::Buffer {
       static_cast<char*>(::operator new (kJobPages* kPageSize, std::align_val_t{kPageSize}))};
 };
 
-PagePump::PagePump(Fd output, std::string name, unsigned threads)
-    : output_(std::move(output)), name_(std::move(name)), threads_(threads) {}
+PagePump::PagePump(Fd output, std::string name, unsigned threads, uint64_t staging_bytes)
+    : output_(std::move(output)),
+      name_(std::move(name)),
+      threads_(threads),
+      staging_(staging_bytes) {}
 
 PagePump::~PagePump() {
   {
@@ -97,6 +100,7 @@ PagePump::~PagePump() {
 
 void PagePump::add(CopyJob* job) {
   std::lock_guard<std::mutex> lock(mutex_);
+  if (abandoned_) return;
   queue_.push_back(job);
   queued_pages_ += count_pages(job->runs);
   // A small dump is over before a thread has started.
@@ -155,16 +159,42 @@ Result<> PagePump::drain() {
   return std::exchange(result_, Result<>());
 }
 
-Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
-  if (job->pid != 0) {
-    TRY(read_pages(job->pid, job->runs, buffer.data()));
-  } else {
-    TRY(read_object(*job->object, job->runs, buffer.data()));
+void PagePump::abandon() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  queue_.clear();
+  abandoned_ = true;
+}
+
+Result<> PagePump::write_staged() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    queue_.swap(staged_);
   }
-  uint64_t size = squeeze(job->runs, buffer.data(), &job->placed);
+  changed_.notify_all();
+  return drain();
+}
+
+Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
+  if (job->staged != nullptr) return write(job, job->staged);
+  char* staged = staging_.take(count_pages(job->runs) * kPageSize);
+  char* pages = staged != nullptr ? staged : buffer.data();
+  if (job->pid != 0) {
+    TRY(read_pages(job->pid, job->runs, pages));
+  } else {
+    TRY(read_object(*job->object, job->runs, pages));
+  }
+  if (staged == nullptr) return write(job, pages);
+  job->staged = staged;
+  std::lock_guard<std::mutex> lock(mutex_);
+  staged_.push_back(job);
+  return {};
+}
+
+Result<> PagePump::write(CopyJob* job, char* pages) {
+  const uint64_t size = squeeze(job->runs, pages, &job->placed);
   if (size == 0) return {};
   uint64_t offset = 0;
-  TRY(store(buffer.data(), size, &offset));
+  TRY(store(pages, size, &offset));
   for (PlacedRun& run : job->placed) {
     if (run.stored != PlacedRun::kZero) run.stored += offset;
   }

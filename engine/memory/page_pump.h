@@ -1,5 +1,5 @@
 // Copies pages into pages-1.img with several threads: reads, leaves out zero pages, checksums,
-// writes.
+// writes. As long as the staging area has room, what was read waits there to be written later.
 #pragma once
 
 #include <atomic>
@@ -11,6 +11,7 @@
 
 #include "engine/base/quiet_thread.h"
 #include "engine/base/sys.h"
+#include "engine/memory/staging_area.h"
 #include "engine/memory/run_set.h"
 
 namespace ncr {
@@ -29,6 +30,7 @@ struct CopyJob {
   const Fd* object = nullptr;
   RunSet runs;                    // addresses, or offsets in the object
   std::vector<PlacedRun> placed;  // the answer
+  char* staged = nullptr;         // the pages, if they were read and not written yet
 };
 
 struct StoredChunk {
@@ -41,18 +43,22 @@ class [[nodiscard]] PagePump {
  public:
   static constexpr uint64_t kJobPages = 64;
 
-  PagePump(Fd output, std::string name, unsigned threads);
+  PagePump(Fd output, std::string name, unsigned threads, uint64_t staging_bytes);
   ~PagePump();  // drops what is queued, waits for what is under way
 
-  // The job must stay where it is until drain().
+  // The job must stay where it is until write_staged().
   void add(CopyJob* job);
   // Copies at once, in this thread.
   Result<> copy_now(CopyJob* job);
-  // Helps until the queue is empty and every job is done. Jobs may be added again afterwards.
+  // Helps until the queue is empty: every page is read. Jobs may be added again afterwards.
   Result<> drain();
+  // Drops what is queued. From any thread.
+  void abandon();
+  // Writes what waits in the staging area; then every job is done.
+  Result<> write_staged();
 
   uint64_t bytes_written() const { return next_offset_; }
-  // Ascending, without gaps. After drain().
+  // Ascending, without gaps. After write_staged().
   std::vector<StoredChunk> take_chunks();
 
  private:
@@ -62,6 +68,7 @@ class [[nodiscard]] PagePump {
   CopyJob* next_job(std::unique_lock<std::mutex>& lock);
   void finish_job(Result<> result);
   Result<> copy(CopyJob* job, Buffer& buffer);
+  Result<> write(CopyJob* job, char* pages);
   Result<> store(char* data, uint64_t size, uint64_t* offset);
 
   Fd output_;
@@ -72,9 +79,12 @@ class [[nodiscard]] PagePump {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<CopyJob*> queue_;
+  std::deque<CopyJob*> staged_;
+  StagingArea staging_;
   uint64_t queued_pages_ = 0;  // ever
   unsigned running_ = 0;
   bool stopping_ = false;
+  bool abandoned_ = false;
   Result<> result_;
   std::vector<StoredChunk> chunks_;
   std::vector<QuietThread> helpers_;

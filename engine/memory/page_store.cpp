@@ -1,6 +1,6 @@
 // The page store: decides which pages of which task are copied, hands them to the pump in jobs, and
-// turns the places where they ended up into page maps. Runs in the engine while the tree stands
-// still.
+// turns the places where they ended up into page maps. Runs in the engine, up to read_all() while
+// the tree stands still.
 //
 // A page that an earlier task has as well is not copied: its place is looked up in that task's map
 // at the end, once it is certain that the two still are one.
@@ -103,8 +103,8 @@ Result<RunSet> find_data(const Fd& object, uint64_t size) {
 }  // namespace
 
 struct PageStore::Impl {
-  Impl(Fd output, const std::string& path, unsigned threads)
-      : pump(std::move(output), path, threads) {}
+  Impl(Fd output, const std::string& path, unsigned threads, uint64_t staging_bytes)
+      : pump(std::move(output), path, threads, staging_bytes) {}
 
   SharedPages identity{PageKey::kFrame};
   std::vector<Source*> tasks;  // in the order that `identity` counts them
@@ -225,10 +225,11 @@ PageStore::PageStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PageStore::PageStore(PageStore&&) noexcept = default;
 PageStore::~PageStore() = default;
 
-Result<PageStore> PageStore::create(ImageDir& images, unsigned threads) {
+Result<PageStore> PageStore::create(ImageDir& images, unsigned threads, uint64_t staging_bytes) {
   Fd output = TRY(images.create_raw(kPagesFile));
   std::string path = images.path() + "/" + kPagesFile;
-  return PageStore(std::make_unique<Impl>(std::move(output), path, worker_threads(threads)));
+  return PageStore(
+      std::make_unique<Impl>(std::move(output), path, worker_threads(threads), staging_bytes));
 }
 
 Result<> PageStore::add_task(pid_t pid, schema::Memory* memory, schema::PageMap* map) {
@@ -251,9 +252,15 @@ Result<> PageStore::add_shared_memory(const Fd& object, uint64_t size, schema::P
   return impl_->copy_object(source, pages);
 }
 
-Result<schema::ChunkTable> PageStore::finish() {
+void PageStore::abandon() { impl_->pump.abandon(); }
+
+Result<> PageStore::read_all() {
   TRY(impl_->pump.drain());
-  TRY(impl_->copy_what_moved());
+  return impl_->copy_what_moved();
+}
+
+Result<schema::ChunkTable> PageStore::finish() {
+  TRY(impl_->pump.write_staged());
   for (Source& source : impl_->sources) impl_->fill_map(source);
   impl_->tasks.clear();
   impl_->sources.clear();

@@ -24,19 +24,25 @@ struct PageStoreStats {
 
 class [[nodiscard]] PageStore {
  public:
-  static Result<PageStore> create(ImageDir& images, unsigned threads);
+  // Up to `staging_bytes` of pages are kept in memory until finish(), so that the tree need not
+  // stand still while they are written.
+  static Result<PageStore> create(ImageDir& images, unsigned threads, uint64_t staging_bytes);
   PageStore(PageStore&&) noexcept;
   ~PageStore();  // stops the pump
 
   // All present private pages of `pid` in these VMAs -> *map. The task must stay frozen until
-  // finish(). Work is queued; map is filled in by finish(). Pages that are physically those of a
+  // read_all(). Work is queued; map is filled in by finish(). Pages that are physically those of a
   // task added earlier, at the same address, are stored once.
   // Also fills Vma.guards, which the same look at the page tables finds.
   Result<> add_task(pid_t pid, schema::Memory* memory, schema::PageMap* map);
   // The present pages of a shared memory object, read through one of its mappings'
   // /proc/PID/map_files or descriptor.
   Result<> add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map);
-  // Waits for every copy; returns the chunk table.
+  // Nobody wants the pages any more: what is not read yet is not read. From any thread.
+  void abandon();
+  // Waits until every page was read: the tree may run on.
+  Result<> read_all();
+  // Once, after read_all(): writes what is not written yet; returns the chunk table.
   Result<schema::ChunkTable> finish();
   PageStoreStats stats() const;
 

@@ -5,8 +5,7 @@
 namespace ncr {
 namespace {
 
-constexpr size_t kWorthAThread = 8;  // tasks
-constexpr size_t kAhead = 64;        // tasks read but not taken yet, so that memory stays small
+constexpr size_t kAhead = 64;  // tasks read but not taken yet, so that memory stays small
 
 Result<std::vector<VmaLine>> read_vmas(const Task& task) {
   std::string smaps = TRY(sys::read_file_at(task.proc, "smaps"));
@@ -15,9 +14,7 @@ Result<std::vector<VmaLine>> read_vmas(const Task& task) {
 
 }  // namespace
 
-VmaReader::VmaReader(const std::vector<Task>& tasks, unsigned threads)
-    : tasks_(tasks), states_(tasks.size(), State::kUnread), lines_(tasks.size()) {
-  if (tasks.size() < kWorthAThread) return;
+VmaReader::VmaReader(unsigned threads) {
   for (unsigned i = 1; i < threads; i++) threads_.emplace_back([this] { read_ahead(); });
 }
 
@@ -26,24 +23,34 @@ VmaReader::~VmaReader() {
     std::lock_guard lock(mutex_);
     stop_ = true;
   }
-  room_.notify_all();
+  work_.notify_all();
   threads_.clear();  // joins
+}
+
+void VmaReader::begin(const std::vector<Task>& tasks) {
+  {
+    std::lock_guard lock(mutex_);
+    tasks_ = &tasks;
+    states_.assign(tasks.size(), State::kUnread);
+    lines_.resize(tasks.size());
+  }
+  work_.notify_all();
 }
 
 void VmaReader::read_ahead() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    while (next_ < states_.size() && (states_[next_] != State::kUnread || !tasks_[next_].alive()))
+    while (next_ < states_.size() &&
+           (states_[next_] != State::kUnread || !(*tasks_)[next_].alive()))
       next_++;
-    if (next_ == states_.size()) return;
-    if (next_ >= taken_ + kAhead) {
-      room_.wait(lock);
+    if (next_ == states_.size() || next_ >= taken_ + kAhead) {
+      work_.wait(lock);
       continue;
     }
     size_t index = next_++;
     states_[index] = State::kBeingRead;
     lock.unlock();
-    Lines lines = read_vmas(tasks_[index]);
+    Lines lines = read_vmas((*tasks_)[index]);
     lock.lock();
     lines_[index] = std::move(lines);
     states_[index] = State::kRead;
@@ -54,11 +61,11 @@ void VmaReader::read_ahead() {
 Result<std::vector<VmaLine>> VmaReader::take(size_t index) {
   std::unique_lock lock(mutex_);
   taken_ = index + 1;
-  room_.notify_all();
+  work_.notify_all();
   if (states_[index] == State::kUnread) {
     states_[index] = State::kRead;
     lock.unlock();
-    return read_vmas(tasks_[index]);
+    return read_vmas((*tasks_)[index]);
   }
   read_.wait(lock, [&] { return states_[index] == State::kRead; });
   Lines lines = std::move(*lines_[index]);

@@ -16,9 +16,12 @@ namespace ncr {
 
 class VmaReader {
  public:
-  // `tasks` must outlive the reader and stay frozen. No thread is started for a handful of tasks.
-  VmaReader(const std::vector<Task>& tasks, unsigned threads);
+  // Starts the threads that read ahead; before the freeze, where it costs nobody time.
+  explicit VmaReader(unsigned threads);
   ~VmaReader();
+
+  // `tasks` must outlive the reader and stay frozen.
+  void begin(const std::vector<Task>& tasks);
 
   // The VMAs of tasks[index], once; waits for them or reads them itself.
   Result<std::vector<VmaLine>> take(size_t index);
@@ -28,7 +31,7 @@ class VmaReader {
   enum class State : char { kUnread, kBeingRead, kRead };
 
   void read_ahead();
-  const std::vector<Task>& tasks_;
+  const std::vector<Task>* tasks_ = nullptr;
   std::mutex mutex_;
   std::condition_variable read_;
   std::vector<State> states_;
@@ -36,7 +39,7 @@ class VmaReader {
   size_t next_ = 0;  // where a helper looks for work; only a bounded number of tasks are read ahead
   size_t taken_ = 0;
   bool stop_ = false;
-  std::condition_variable room_;
+  std::condition_variable work_;
   std::vector<QuietThread> threads_;
 };
 

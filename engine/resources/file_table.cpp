@@ -185,6 +185,14 @@ Result<> find_blockers(const FdProbe& probe, const FdRoom* room, Blockers& block
   return {};
 }
 
+// A mapped file whose room has more to do once the tree may run again. Each keeps a descriptor.
+struct Unfinished {
+  const FdRoom* room;
+  Fd fd;
+  schema::OpenFile* record;
+};
+constexpr size_t kMostUnfinished = 64;
+
 }  // namespace
 
 struct FileTable::Impl {
@@ -195,6 +203,7 @@ struct FileTable::Impl {
   std::unordered_map<pid_t, const Task*> tasks;  // by pid, those that have an entry in numbers
   std::map<std::tuple<uint64_t, uint64_t, uint32_t>, uint32_t> mapped;
   std::vector<Fd> kept;  // descriptions that no task has: held so that kcmp finds them
+  std::vector<Unfinished> unfinished;
   SharedMemoryTable* shared_memory = nullptr;
 
   // The place of `holder` in `list`, and whether it is there already.
@@ -333,14 +342,14 @@ Result<uint32_t> FileTable::id_of(const Task& task, FdNumber number) {
   return impl_->intern_number(*this, task, raw(number), fdinfo, nullptr);
 }
 
-Result<uint32_t> FileTable::add_mapped(const Fd& opened, const std::string& path, bool deleted,
+Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool deleted,
                                        uint32_t flags) {
   FdProbe probe;
   TRY(SYSCALL(::fstat(opened.get(), &probe.stat), "fstat %s", path.c_str()));
   auto [entry, is_new] =
       impl_->mapped.try_emplace({probe.stat.st_dev, probe.stat.st_ino, flags & O_ACCMODE}, 0);
   if (!is_new) return entry->second;
-  probe.local = Fd(TRY(SYSCALL(::fcntl(opened.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
+  probe.local = std::move(opened);
   probe.link = deleted ? path + " (deleted)" : path;
   probe.flags = flags;
   const FdRoom* room = room_for(probe);
@@ -357,7 +366,17 @@ Result<uint32_t> FileTable::add_mapped(const Fd& opened, const std::string& path
   record->set_path(probe.link);
   TRY_WHILE(room->dump(*this, probe, record), "mapped file %s: %s", path.c_str(), room->name);
   entry->second = id;
+  if (room->finish == nullptr) return id;
+  impl_->unfinished.push_back({room, std::move(probe.local), record});
+  if (impl_->unfinished.size() > kMostUnfinished) TRY(finish());
   return id;
+}
+
+Result<> FileTable::finish() {
+  for (const Unfinished& file : impl_->unfinished)
+    TRY_WHILE(file.room->finish(file.fd, file.record), "%s", file.record->path().c_str());
+  impl_->unfinished.clear();
+  return {};
 }
 
 Result<> FileTable::check(const DumpRequest& request, Blockers& blockers) const {

@@ -31,7 +31,10 @@ class FileTable {
   // The file at descriptor `number` of `task`, e.g. an epoll target.
   Result<uint32_t> id_of(const Task& task, FdNumber number);
   // A file behind a mapping, or the executable: opened by us (O_PATH or O_RDONLY/O_RDWR), deduplicated by device, inode and access mode.
-  Result<uint32_t> add_mapped(const Fd& opened, const std::string& path, bool deleted, uint32_t flags);
+  Result<uint32_t> add_mapped(Fd opened, const std::string& path, bool deleted, uint32_t flags);
+
+  // To be called once the tree may run again, before the records are written.
+  Result<> finish();
 
   // The file in the table that `is_target` says yes to, among those of this device (as the kernel numbers it, fdinfo.h) and inode; 0 if none.
   using IsTarget = std::function<Result<bool>(pid_t pid, int number)>;

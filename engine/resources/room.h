@@ -38,6 +38,8 @@ struct TaskRoom {
   // Dump, engine: what /proc and ptrace tell, with the thread in its own registers.
   Result<> (*look)(const Task&, schema::Task*) = nullptr;
   Result<> (*look_thread)(const Task&, const SeizedThread&, schema::Thread*) = nullptr;
+  // The same, once the record has the task's mappings.
+  Result<> (*look_mapped)(const Task&, schema::Task*) = nullptr;
 
   // Dump, engine: what to ask inside the target (once per process; once in every thread), and what the answers were. A command appears at most once per batch.
   void (*ask)(const Task&, const schema::Task&, Batch&) = nullptr;
@@ -86,6 +88,9 @@ struct FdRoom {
   Result<> (*preflight)(const FdProbe&, Blockers&) = nullptr;
   // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in flight).
   Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*) = nullptr;
+
+  // Once the tree may run again: what of a mapped file (opened with O_PATH) is the same then.
+  Result<> (*finish)(const Fd& mapped, schema::OpenFile*) = nullptr;
 
   // Once all files of the tree are known, before anything is touched: names what reaches outside the tree (the other end of a pipe, of a socket, of a terminal).
   Result<> (*check)(const std::vector<SeenFile>& all, const DumpRequest&, Blockers&) = nullptr;

@@ -21,7 +21,6 @@
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 #include "engine/tracee/rseq.h"
-#include "engine/tracee/springboard_place.h"
 #include "parasite/session.h"
 
 extern "C" const unsigned char parasite_blob_start[];
@@ -87,6 +86,7 @@ struct Parasite::Impl {
   pid_t pid = leader.tid();
   arch::Registers own{};  // as found, out of any restartable sequence
   uint64_t mask = 0;
+  KnownVdso vdso;
   RemoteAddress place;  // of the springboard, 0 if none is there
   arch::LeaderBoard board{};
   bool moved = false;    // registers or mask are not the leader's own
@@ -143,7 +143,7 @@ Result<> Parasite::Impl::lay_springboard() {
   mask = TRY(leader.signal_mask());
   TRY(prepare_remote_calls(leader));
   own = TRY(leave_restartable_sequence(leader, found));
-  const RemoteAddress free_place = TRY(find_springboard_place(pid, kSpringboardSize));
+  const RemoteAddress free_place = TRY(find_springboard_place(pid, vdso, kSpringboardSize));
   board = arch::leader_board(free_place.value + sizeof kSpringboardMagic,
                              arch::resume_registers(own, arch::ResumeIn::kSameTask), mask,
                              static_cast<uint32_t>(area_size));
@@ -230,7 +230,7 @@ Result<> Parasite::Impl::send(std::string_view datagram) {
 Result<> Parasite::Impl::receive(const SeizedThread& from, RunningState* its_state, Batch& batch,
                                  size_t datagram) {
   alignas(8) char buffer[wire::kMaxDatagram];
-  for (Patience patience;; patience.wait()) {
+  for (Patience patience;; patience.wait_for(socket.get())) {
     Result<ssize_t> got = SYSCALL(::recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT),
                                   "hear from the parasite in thread %d", from.tid());
     if (got.ok() && got.value() > 0)
@@ -407,8 +407,9 @@ Parasite::~Parasite() {
   if (impl_ != nullptr) (void)insist([this] { return impl_->leave(); });
 }
 
-Result<Parasite> Parasite::infect(SeizedThread& leader, const Fd& pidfd) {
+Result<Parasite> Parasite::infect(SeizedThread& leader, const Fd& pidfd, KnownVdso vdso) {
   auto impl = std::make_unique<Impl>(leader);
+  impl->vdso = vdso;
   Result<> entered = impl->enter(pidfd);
   if (entered.ok()) return Parasite(std::move(impl));
   const pid_t pid = impl->pid;

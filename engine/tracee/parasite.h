@@ -9,14 +9,15 @@
 #include "engine/base/sys.h"
 #include "engine/tracee/batch.h"
 #include "engine/tracee/seized_thread.h"
+#include "engine/tracee/springboard_place.h"
 
 namespace ncr {
 
 class [[nodiscard]] Parasite {
  public:
   // `leader` is stopped. pidfd is the task's. Leaves the leader running in the blob, waiting for
-  // commands.
-  static Result<Parasite> infect(SeizedThread& leader, const Fd& pidfd);
+  // commands. `vdso` spares looking for it.
+  static Result<Parasite> infect(SeizedThread& leader, const Fd& pidfd, KnownVdso vdso = {});
   Parasite(Parasite&&) noexcept;
   ~Parasite();  // cures, best effort
 

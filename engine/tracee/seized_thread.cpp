@@ -235,7 +235,7 @@ Result<bool> SeizedThread::poll_exit() {
 }
 
 Result<std::vector<char>> SeizedThread::get_regset(unsigned type) const {
-  std::vector<char> data(1024);
+  std::vector<char> data(4096);  // AVX-512 state is 2.7 KiB
   for (;;) {
     iovec area{data.data(), data.size()};
     Result<long> got = raw_ptrace(PTRACE_GETREGSET, tid_, type,

@@ -173,8 +173,9 @@ size_t unused_tail_of_vdso(std::string_view image, size_t size) {
   return is_zero(tail) || is_ours(tail) ? start : 0;
 }
 
-Result<RemoteAddress> find_springboard_place(pid_t pid, size_t size) {
-  const Mapping vdso = TRY(vdso_by_query(pid));
+Result<RemoteAddress> find_springboard_place(pid_t pid, KnownVdso known, size_t size) {
+  Mapping vdso{known.start, known.start + known.size, false, true};
+  if (known.size == 0) vdso = TRY(vdso_by_query(pid));
   RemoteAddress place = TRY(in_vdso(pid, vdso, size));
   if (place.value != 0) return place;
   const std::string maps = TRY(sys::read_file(strf("/proc/%d/maps", pid).c_str()));

@@ -12,7 +12,13 @@ namespace ncr {
 // again.
 constexpr unsigned char kSpringboardMagic[8] = {'n', 'a', 't', 'i', 'v', 'e', 'c', 'r'};
 
-Result<RemoteAddress> find_springboard_place(pid_t pid, size_t size);
+// Where a stopped task has its vDSO, if that is known already.
+struct KnownVdso {
+  uint64_t start = 0;
+  uint64_t size = 0;
+};
+
+Result<RemoteAddress> find_springboard_place(pid_t pid, KnownVdso known, size_t size);
 
 // Pure: where a run of `size` unused bytes begins in the image of a vDSO (aligned to 16), 0 if
 // there is none.

@@ -6,8 +6,10 @@
 
 #include <fcntl.h>
 
+#include <map>
 #include <set>
 
+#include "engine/base/sys.h"
 #include "engine/resources/room.h"
 
 namespace ncr::namespaces {
@@ -18,31 +20,26 @@ constexpr const char* kOfProcess[] = {
     "user",   "uts"};
 constexpr const char* kOfThread[] = {"mnt", "net"};  // what programs do change in single threads
 
-// Empty: this kernel has no such namespace.
-std::string read_namespace(const Fd& directory, const std::string& path) {
-  Result<std::string> link = sys::read_link_at(directory, path.c_str());
-  return link.ok() ? link.value() : std::string();
+template <size_t N>
+Links read_links(const Fd& directory, const std::string& folder, const char* const (&names)[N]) {
+  Links links;
+  for (const char* name : names) {
+    Result<std::string> link = sys::read_link_at(directory, (folder + name).c_str());
+    if (link.ok()) links.emplace(name, link.take());
+  }
+  return links;
 }
 
 template <size_t N>
-void compare(const Fd& own, const Fd& theirs, const std::string& folder,
+void compare(const Links& own, const Fd& directory, const std::string& folder,
              const char* const (&names)[N], std::set<std::string>* differing) {
-  for (const char* name : names)
-    if (differs(read_namespace(own, strf("ns/%s", name)), read_namespace(theirs, folder + name)))
+  const Links theirs = read_links(directory, folder, names);
+  for (const char* name : names) {
+    auto ours = own.find(name);
+    auto found = theirs.find(name);
+    if (differs(ours == own.end() ? "" : ours->second, found == theirs.end() ? "" : found->second))
       differing->insert(name);
-}
-
-Result<> preflight(const Task& task, Blockers& blockers) {
-  Fd own = TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY));
-  std::set<std::string> differing;
-  compare(own, task.proc, "ns/", kOfProcess, &differing);
-  for (size_t i = 1; i < task.threads.size(); i++)
-    compare(own, task.proc, strf("task/%d/ns/", task.threads[i].tid()), kOfThread, &differing);
-  for (const std::string& name : differing)
-    blockers.add(task, strf("%s namespace", name.c_str()),
-                 "it is not the engine's own; containers come next",
-                 strf("run the engine inside it (nsenter --target %d --all)", task.pid));
-  return {};
+  }
 }
 
 }  // namespace
@@ -53,6 +50,25 @@ bool differs(const std::string& own, const std::string& theirs) {
   return !own.empty() && own != theirs;
 }
 
-extern const TaskRoom kRoom = {.name = "namespaces", .preflight = preflight};
+extern const TaskRoom kRoom = {.name = "namespaces"};  // what it says, it says of the whole tree
+
+Result<Links> own_links() {
+  return read_links(TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY)), "ns/", kOfProcess);
+}
+
+Result<> preflight_tree(const std::vector<Task>& tasks, const Links& own, Blockers& blockers) {
+  for (const Task& task : tasks) {
+    if (!task.alive()) continue;
+    std::set<std::string> differing;
+    compare(own, task.proc, "ns/", kOfProcess, &differing);
+    for (size_t i = 1; i < task.threads.size(); i++)
+      compare(own, task.proc, strf("task/%d/ns/", task.threads[i].tid()), kOfThread, &differing);
+    for (const std::string& name : differing)
+      blockers.add(task, strf("%s namespace", name.c_str()),
+                   "it is not the engine's own; containers come next",
+                   strf("run the engine inside it (nsenter --target %d --all)", task.pid));
+  }
+  return {};
+}
 
 }  // namespace ncr::namespaces

@@ -56,8 +56,8 @@ Result<> preflight(const FdProbe& probe, Blockers& blockers) {
 }
 
 // Empty unless it is an ELF file.
-std::string elf_head(const FdProbe& probe) {
-  Result<Fd> file = reopen(probe.local, O_RDONLY);
+std::string elf_head(const Fd& fd) {
+  Result<Fd> file = reopen(fd, O_RDONLY);
   if (!file.ok()) return {};
   char page[4096];
   Result<ssize_t> got = SYSCALL(::pread(file.value().get(), page, sizeof page, 0), "pread");
@@ -79,7 +79,12 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
   if (name == Name::kUnlinked) return dump_ghost(files, probe, record);
   if (name == Name::kElsewhere)
     return Error::unsupported(strf("%s: %s", probe.link.c_str(), kElsewhereReason));
-  if (file->mapped() && S_ISREG(probe.stat.st_mode)) file->set_elf_head(elf_head(probe));
+  return {};
+}
+
+Result<> finish(const Fd& mapped, schema::OpenFile* record) {
+  schema::RegularFile* file = record->mutable_regular_file();
+  if (!file->has_ghost() && S_ISREG(file->mode())) file->set_elf_head(elf_head(mapped));
   return {};
 }
 
@@ -98,9 +103,7 @@ Result<> check_same(const Fd& fd, const schema::RegularFile& file) {
         strf("%s has %llu bytes, %llu when the image was made; put the old file back", path,
              static_cast<unsigned long long>(size), static_cast<unsigned long long>(file.size())));
   if (file.elf_head().empty()) return {};
-  FdProbe probe;
-  probe.local = Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
-  if (size != file.size() || elf_head(probe) != file.elf_head())
+  if (size != file.size() || elf_head(fd) != file.elf_head())
     return Error::unsupported(
         strf("%s is another program or library than when the image was made (an upgrade?); put the "
              "old one back",
@@ -136,6 +139,7 @@ extern const FdRoom kRoom = {.name = "regular_file",
                              .recognises = recognises,
                              .preflight = preflight,
                              .dump = dump,
+                      .finish = finish,
                              .open = open};
 
 }  // namespace ncr::regular_file

@@ -29,12 +29,9 @@ const Function* find(const std::vector<Function>& functions, const std::string& 
 }
 
 // Dump: every task of a tree has the same code, so it is stored once, with the root.
-Result<> look(const Task& task, schema::Task* record) {
-  if (!task.alive()) return {};
-  std::string maps = TRY(sys::read_file_at(task.proc, "maps"));
-  std::vector<OwnMapping> mappings = TRY(parse_maps(maps));
+Result<> look_mapped(const Task& task, schema::Task* record) {
   schema::Vdso* vdso = record->mutable_vdso();
-  for (const Special& special : special_mappings(mappings)) {
+  for (const Special& special : recorded_mappings(record->memory())) {
     if (!special.code) {
       if (vdso->vvar_size() == 0) vdso->set_vvar_address(special.range.start);
       vdso->set_vvar_size(special.range.end - vdso->vvar_address());
@@ -52,7 +49,7 @@ Result<> look(const Task& task, schema::Task* record) {
 
 }  // namespace
 
-extern const TaskRoom kRoom = {.name = "vdso", .look = look};
+extern const TaskRoom kRoom = {.name = "vdso", .look_mapped = look_mapped};
 
 std::vector<Special> special_mappings(const std::vector<OwnMapping>& mappings) {
   std::vector<Special> specials;

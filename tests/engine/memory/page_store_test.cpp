@@ -18,11 +18,11 @@ namespace {
 // A page store in a scratch directory, and what it wrote.
 class Stored {
  public:
-  explicit Stored(unsigned threads = 2) {
+  explicit Stored(unsigned threads = 2, uint64_t staging_bytes = 0) {
     Result<ImageDir> images = ImageDir::create(scratch_.path());
     EXPECT_TRUE(images.ok());
     images_ = std::make_unique<ImageDir>(images.take());
-    Result<PageStore> store = PageStore::create(*images_, threads);
+    Result<PageStore> store = PageStore::create(*images_, threads, staging_bytes);
     EXPECT_TRUE(store.ok());
     store_ = std::make_unique<PageStore>(store.take());
   }
@@ -33,6 +33,8 @@ class Stored {
   }
 
   void finish() {
+    Result<> read = store_->read_all();
+    ASSERT_TRUE(read.ok()) << read.error().text();
     Result<schema::ChunkTable> chunks = store_->finish();
     ASSERT_TRUE(chunks.ok()) << chunks.error().text();
     bytes_ = get_file(scratch_.path() + "/" + kPagesFile);
@@ -106,6 +108,26 @@ TEST(page_store, keeps_what_was_written_and_leaves_out_what_never_was) {
   EXPECT_EQ(stored.store().stats().pages_written, 5u);
   EXPECT_EQ(stored.store().stats().pages_zero, 1u);
   EXPECT_EQ(stored.store().stats().pages_scanned, 6u);
+}
+
+TEST(page_store, keeps_pages_until_the_target_has_gone_on_and_writes_the_others_at_once) {
+  constexpr uint64_t kPages = 2000;
+  Area area(kPages);
+  Stored stored(2, 4 << 20);
+  schema::PageMap map;
+  {
+    TargetProcess target([&] {
+      for (uint64_t i = 0; i < kPages; i++) area.fill_page(i, static_cast<char>(1 + i % 100));
+    });
+    ASSERT_TRUE(stored.add_task(target.pid(), target.memory(area.start(), area.end()), &map).ok());
+    ASSERT_TRUE(stored.store().read_all().ok());
+  }
+  stored.finish();
+  std::map<uint64_t, std::string> pages = stored.pages(map);
+  ASSERT_EQ(pages.size(), kPages);
+  for (uint64_t i = 0; i < kPages; i++)
+    EXPECT_EQ(pages.at(area.start() + i * kPageSize),
+              std::string(kPageSize, static_cast<char>(1 + i % 100)));
 }
 
 TEST(page_store, copies_much_memory_with_several_threads) {
@@ -279,7 +301,7 @@ TEST(page_store, says_that_the_process_is_gone) {
   schema::PageMap map;
   ASSERT_TRUE(stored.add_task(pid, memory, &map).ok());
   target.reset();
-  Result<schema::ChunkTable> finished = stored.store().finish();
+  Result<> finished = stored.store().read_all();
   ASSERT_FALSE(finished.ok());
   EXPECT_EQ(finished.error().code(), ErrorCode::kGone);
   EXPECT_NE(finished.error().text().find(std::to_string(pid)), std::string::npos);

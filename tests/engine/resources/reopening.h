@@ -42,6 +42,7 @@ class Reopening {
 
   // What was dumped is in the image now; the descriptors that dump() held are closed.
   void keep_records_only() {
+    EXPECT_TRUE(table_.finish().ok());
     for (const schema::OpenFile* file : table_.records()) image_.files[file->id()] = *file;
     table_ = FileTable();
     table_.store_content_in(shared_memory_);

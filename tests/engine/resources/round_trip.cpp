@@ -29,6 +29,7 @@ Result<std::map<int, uint32_t>> dump(const std::vector<int>& numbers, ShellJob s
   DumpRequest request;
   request.shell_job = shell_job;
   TRY(table.check(request, *blockers));
+  TRY(table.finish());
   for (const schema::OpenFile* record : table.records()) {
     std::string bytes = record->SerializeAsString();
     image->files[record->id()].ParseFromString(bytes);
