@@ -2,6 +2,7 @@
 // there into the image. Runs in the engine, in its own threads and in the caller's.
 #include "engine/memory/page_pump.h"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -184,6 +185,8 @@ Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
     TRY(read_object(*job->object, job->runs, pages));
   }
   if (staged == nullptr) return write(job, pages);
+  // A task that is asked meanwhile may have been put on this CPU, behind us.
+  ::sched_yield();
   job->staged = staged;
   std::lock_guard<std::mutex> lock(mutex_);
   staged_.push_back(job);
