@@ -1,6 +1,6 @@
-// What the benchmarks checkpoint: a program of a given shape that touches its memory, says "ready"
-// by closing its standard output, and then watches the clock: the longest time it saw no progress
-// stands in the shared file given as the third argument.
+// What the benchmarks checkpoint: a program of a given shape that touches its memory, says that it
+// is ready, and then watches the clock. The shared file given as the third argument has the longest
+// time it saw no progress, in ns, and behind it 1 once it is ready.
 //   bench_target SHAPE SIZE STALL_FILE      SHAPE: memory_mb processes threads vmas descriptors
 #include <fcntl.h>
 #include <signal.h>
@@ -81,8 +81,7 @@ int main(int argc, char** argv) {
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
   if (longest == MAP_FAILED) return 1;
   close(file);
-  close(STDOUT_FILENO);
-  open("/dev/null", O_WRONLY | O_CLOEXEC);
+  longest[1] = 1;
   for (uint64_t last = now_ns();;) {
     usleep(100);
     uint64_t now = now_ns();

@@ -184,9 +184,9 @@ Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
   } else {
     TRY(read_object(*job->object, job->runs, pages));
   }
-  if (staged == nullptr) return write(job, pages);
   // A task that is asked meanwhile may have been put on this CPU, behind us.
   ::sched_yield();
+  if (staged == nullptr) return write(job, pages);
   job->staged = staged;
   std::lock_guard<std::mutex> lock(mutex_);
   staged_.push_back(job);

@@ -218,7 +218,10 @@ Result<bool> FrozenTree::Impl::wait_stops(uint64_t patience) {
     size_t running = TRY(poll_stops());
     if (running == 0) return true;
     const uint64_t now = monotonic_ns();
-    if (running != running_before) last_progress = now;
+    if (running != running_before) {
+      last_progress = now;
+      pause = {};
+    }
     running_before = running;
     if (now - last_progress > patience || now > deadline) return false;
     if (request.callbacks.cancelled && request.callbacks.cancelled())
