@@ -25,7 +25,7 @@ def collect(results):
     table = {}
     for row in results["benchmarks"]:
         parts = row["name"].split("/")
-        if len(parts) < 4:
+        if parts[0] not in ("snapshot", "dump", "restore"):
             continue
         what, shape, size, engine = parts[:4]
         table.setdefault((shape, int(size)), {})[what, engine] = row

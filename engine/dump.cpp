@@ -1,11 +1,9 @@
 // STORY 1: a running tree becomes an image. Runs in the engine's process, on the caller's thread
 // (the tracer).
-#include <fcntl.h>
 #include <sys/utsname.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <ctime>
 
 #include "arch_current/extended_state.h"
@@ -17,6 +15,7 @@
 #include "engine/memory/memory_dump.h"
 #include "engine/memory/page_store.h"
 #include "engine/memory/vma_reader.h"
+#include "engine/rehearsal.h"
 #include "engine/request.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/namespaces/namespaces.h"
@@ -194,39 +193,6 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, const namespaces:
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
   return {};
-}
-
-// A look at the root while it still runs, forgotten at once: what it finds is about to change. What
-// is looked at for the first time takes several times as long (directory entries of /proc are made,
-// heads of libraries and our own code come into memory), and only once the tree is frozen does that
-// time hurt. No descriptor is duplicated: the target must be able to close its own.
-void rehearse(pid_t pid, const namespaces::Links& own) {
-  constexpr int kMostFiles = 64;
-  constexpr uint64_t kMostPages = (64 << 20) / kPageSize;  // smaps walks over all of them
-  Task task;
-  Result<Fd> proc = sys::open(strf("/proc/%d", pid).c_str(), O_PATH | O_DIRECTORY);
-  if (!proc.ok()) return;
-  task.pid = pid;
-  task.proc = proc.take();
-  unsigned long long resident = 0;
-  Result<std::string> statm = sys::read_file_at(task.proc, "statm");
-  if (!statm.ok() || std::sscanf(statm.value().c_str(), "%*u %llu", &resident) != 1) return;
-  if (resident > kMostPages) return;
-  Gathered scratch;
-  schema::Task record;
-  Result<std::string> smaps = sys::read_file_at(task.proc, "smaps");
-  if (!smaps.ok()) return;
-  Result<std::vector<VmaLine>> lines = parse_smaps(smaps.value());
-  if (lines.ok()) (void)scratch.memory.look(task, lines.value(), &record, scratch.blockers);
-  for (const char* name : {"stat", "status", "timers", "oom_score_adj", "coredump_filter"})
-    (void)sys::read_file_at(task.proc, name);
-  for (int number = 0; number < kMostFiles; number++) {
-    if (!sys::read_file_at(task.proc, strf("fdinfo/%d", number).c_str()).ok()) break;
-    (void)sys::read_link_at(task.proc, strf("fd/%d", number).c_str());
-  }
-  std::vector<Task> tasks;
-  tasks.push_back(std::move(task));
-  (void)namespaces::preflight_tree(tasks, own, scratch.blockers);
 }
 
 // One after the other the tree would wait for a chain of wake-ups, a dozen for each task. After a
