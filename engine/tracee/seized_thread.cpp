@@ -63,11 +63,6 @@ bool is_event(int status, int* event, int* signal) {
   return *event != 0;
 }
 
-bool is_fault(int signal) {
-  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE ||
-         signal == SIGSYS;
-}
-
 }  // namespace
 
 Result<SeizedThread> SeizedThread::seize(pid_t tid, unsigned long extra_options) {
@@ -87,7 +82,6 @@ SeizedThread& SeizedThread::operator=(SeizedThread&& other) noexcept {
   interrupted_ = other.interrupted_;
   unsettled_ = other.unsettled_;
   stop_signal_ = other.stop_signal_;
-  undelivered_ = other.undelivered_;
   return *this;
 }
 
@@ -275,7 +269,7 @@ Result<> SeizedThread::set_signal_mask(uint64_t mask) const {
 }
 
 Result<> SeizedThread::resume() {
-  TRY(request(PTRACE_CONT, static_cast<unsigned long>(std::exchange(undelivered_, 0)), "CONT"));
+  TRY(request(PTRACE_CONT, 0, "CONT"));
   stopped_ = false;
   return {};
 }
@@ -291,34 +285,8 @@ Result<> SeizedThread::keep_running() {
   return request(PTRACE_CONT, 0, "CONT");
 }
 
-// SIGSTOP cannot be blocked: it is injected and its stop remembered, and the step tried again. A
-// trap of the kernel before the instruction ran is stepped over the same way.
-Result<> SeizedThread::step() {
-  unsigned long inject = 0;
-  for (;;) {
-    TRY(request(PTRACE_SINGLESTEP, inject, "SINGLESTEP"));
-    inject = 0;
-    stopped_ = false;
-    int status = TRY(next_stop(true));
-    stopped_ = true;
-    int event = 0;
-    int signal = 0;
-    if (is_event(status, &event, &signal)) {
-      if (event == PTRACE_EVENT_STOP) stop_signal_ = signal == SIGTRAP ? 0 : signal;
-    } else if (signal == SIGTRAP) {
-      return {};
-    } else if (signal == SIGSTOP) {
-      inject = SIGSTOP;
-    } else {
-      undelivered_ = is_fault(signal) ? 0 : signal;
-      return Error::system(
-          EINTR, strf("thread %d got signal %d while stepped by one instruction", tid_, signal));
-    }
-  }
-}
-
 Result<> SeizedThread::detach() {
-  TRY(request(PTRACE_DETACH, static_cast<unsigned long>(undelivered_), "DETACH"));
+  TRY(request(PTRACE_DETACH, 0, "DETACH"));
   tid_ = 0;
   stopped_ = false;
   return {};

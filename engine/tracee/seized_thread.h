@@ -40,7 +40,6 @@ class [[nodiscard]] SeizedThread {
   // SIGCONT), lets it go on; the job-control stop itself is remembered. To be called now and then
   // by who waits for it. kGone if it exited.
   Result<> keep_running();
-  Result<> step();    // one instruction, and wait for it; every signal must be blocked
   Result<bool> poll_exit();          // after SIGKILL: true once it is gone
   Result<> detach();  // the success path; says if it could not
 
@@ -60,7 +59,6 @@ class [[nodiscard]] SeizedThread {
   bool interrupted_ = false;  // PTRACE_INTERRUPT was sent since the last stop we took
   int stop_signal_ = 0;
   std::optional<int> unsettled_;  // si_status of a stop that was seen and not dealt with yet
-  int undelivered_ = 0;  // signal taken from the thread and not given back yet
 };
 
 }  // namespace ncr

@@ -14,6 +14,7 @@
 #include "arch/arch.h"
 #include "engine/base/sys.h"
 #include "engine/base/undo.h"
+#include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 
 namespace ncr {
@@ -40,7 +41,7 @@ Result<HeldTask> hold(const TaskPlan& plan, const wire::TaskSlot& slot,
     if (i == 0 && leader.has_value()) {
       task.threads.push_back({&records[i], &*leader});
     } else if (i > 0 || !plan.record->dead_leader()) {
-      task.others.push_back(TRY(SeizedThread::seize(records[i].tid(), PTRACE_O_EXITKILL)));
+      task.others.push_back(TRY(SeizedThread::seize(records[i].tid(), kTraceOptions)));
       task.threads.push_back({&records[i], &task.others.back()});
     }
   }
@@ -55,6 +56,8 @@ Result<arch::Registers> general_registers(const std::string& bytes) {
   return registers;
 }
 
+// By stops at the call, not by a single step: for its trap, which the thread blocks, the kernel
+// would reset the action of SIGTRAP (force_sig_info_to_task, kernel/signal.c).
 Result<> unmap_restorer(const HeldTask& task) {
   const SeizedThread& thread = *task.threads.front().thread;
   std::vector<char> raw = TRY(thread.get_regset(arch::kGeneralRegset));
@@ -62,7 +65,7 @@ Result<> unmap_restorer(const HeldTask& task) {
   arch::set_syscall(registers, SYS_munmap, {task.slot->area, task.slot->area_size});
   arch::set_ip(registers, task.slot->syscall_address);
   TRY(thread.set_regset(arch::kGeneralRegset, &registers, sizeof registers));
-  TRY(task.threads.front().thread->step());
+  TRY(run_one_call(thread));
   raw = TRY(thread.get_regset(arch::kGeneralRegset));
   registers = TRY(general_registers(std::string(raw.begin(), raw.end())));
   if (arch::result(registers) != 0)

@@ -11,6 +11,10 @@
 
 namespace ncr {
 
+// How the threads of a tree that is being made are seized: they die with us, and stops at system
+// calls are told from traps.
+constexpr unsigned long kTraceOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
+
 // Every thread is parked in the restorer. `leaders`: by index of the plan, seized, running; those
 // of tasks without one (a leader that has exited) are empty. On failure before the point of no
 // return everything stays seized.

@@ -68,36 +68,6 @@ TEST_F(SeizedThreadTest, changes_the_signal_mask) {
   EXPECT_EQ(status().blocked, 1u << (SIGUSR1 - 1));
 }
 
-TEST_F(SeizedThreadTest, steps_move_it_on_also_in_a_job_control_stop) {
-  spawn(spin);
-  ::kill(pid_, SIGSTOP);
-  ASSERT_TRUE(becomes('T'));
-  SeizedThread thread = stopped();
-  EXPECT_EQ(thread.stop_signal(), SIGSTOP);
-  std::vector<char> before = MUST(thread.get_regset(NT_PRSTATUS));
-  bool moved = false;
-  for (int i = 0; i < 8; i++) {
-    MUST(thread.step());
-    moved = moved || MUST(thread.get_regset(NT_PRSTATUS)) != before;
-  }
-  EXPECT_TRUE(moved);
-  MUST(thread.detach());
-  EXPECT_TRUE(becomes('T'));
-  EXPECT_EQ(status().tracer_pid, 0);
-}
-
-TEST_F(SeizedThreadTest, a_stop_signal_during_a_step_takes_effect_after) {
-  spawn(spin);
-  {
-    SeizedThread thread = stopped();
-    ::kill(pid_, SIGSTOP);
-    MUST(thread.step());
-    MUST(thread.step());
-    EXPECT_EQ(thread.stop_signal(), SIGSTOP);
-  }
-  EXPECT_TRUE(becomes('T'));
-}
-
 TEST_F(SeizedThreadTest, a_signal_that_arrives_first_is_delivered) {
   test::Scratch scratch;
   spawn([&] {

@@ -91,5 +91,33 @@ CR_TEST(signal_action, handlers_flags_and_masks_are_kept) {
   EXPECT_NE(now.sa_flags & SA_NOCLDWAIT, 0);
 }
 
+// The kernel resets the action of a trap that it must deliver to a thread that blocks it, and a
+// debugger's ways to run a single instruction are traps.
+CR_TEST(signal_action, a_handler_of_traps_is_kept) {
+  ASSERT_NE(signal(SIGTRAP, [](int number) { handled = number; }), SIG_ERR);
+  ASSERT_NE(signal(SIGSEGV, SIG_IGN), SIG_ERR);
+  checkpoint_restore();
+  raise(SIGTRAP);
+  EXPECT_EQ(handled, SIGTRAP);
+  struct sigaction now {};
+  sigaction(SIGSEGV, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_IGN);
+}
+
+CR_TEST(signal_action, an_ignored_and_blocked_trap_stays_so) {
+  ASSERT_NE(signal(SIGTRAP, SIG_IGN), SIG_ERR);
+  sigset_t traps;
+  sigemptyset(&traps);
+  sigaddset(&traps, SIGTRAP);
+  sigprocmask(SIG_BLOCK, &traps, nullptr);
+  checkpoint_restore();
+  struct sigaction now {};
+  sigaction(SIGTRAP, nullptr, &now);
+  EXPECT_EQ(now.sa_handler, SIG_IGN);
+  sigset_t mask;
+  sigprocmask(SIG_SETMASK, nullptr, &mask);
+  EXPECT_EQ(sigismember(&mask, SIGTRAP), 1);
+}
+
 }  // namespace
 }  // namespace ncr::test
