@@ -2,7 +2,8 @@
 // into a pipe of ours and takes nothing out, so a dump that fails has changed nothing. In packet
 // mode (O_DIRECT) one write() is one packet and a short read() drops its rest: boundaries are part
 // of the content. Whether a buffer is a packet shows only by reading one byte of a copy and looking
-// how many went. dump_content runs in the engine, fill in the child.
+// how many went. Somebody outside the tree may read or write meanwhile: what one tee(2) gives is the
+// content. dump_content runs in the engine, fill in the child.
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -16,17 +17,19 @@ namespace {
 struct Copy {
   Fd read;
   Fd write;
+  size_t bytes = 0;
 };
 
 Result<Copy> copy_of(const Fd& readable, int capacity, size_t bytes) {
   int ends[2];
   TRY(SYSCALL(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), "pipe2"));
-  Copy copy{Fd(ends[0]), Fd(ends[1])};
+  Copy copy{Fd(ends[0]), Fd(ends[1]), 0};
   TRY_WHILE(SYSCALL(::fcntl(ends[1], F_SETPIPE_SZ, capacity), "F_SETPIPE_SZ %d", capacity),
             "a pipe of ours as large as the one to copy (see /proc/sys/fs/pipe-max-size)");
-  ssize_t copied = TRY(SYSCALL(::tee(readable.get(), ends[1], bytes, SPLICE_F_NONBLOCK), "tee"));
-  if (static_cast<size_t>(copied) != bytes)
-    return Error::gone("pipe: its content changes while we read; freeze whoever else writes to it");
+  Result<ssize_t> copied =
+      SYSCALL(::tee(readable.get(), ends[1], bytes, SPLICE_F_NONBLOCK), "tee");
+  if (!copied.ok() && copied.error().os_error() == EAGAIN) return copy;  // all was read meanwhile
+  copy.bytes = static_cast<size_t>(TRY(std::move(copied)));
   return copy;
 }
 
@@ -62,13 +65,14 @@ Result<> take_chunks(const Fd& read, size_t total, schema::PipeContent* content)
 Result<> dump_content(const Fd& any_end, schema::PipeContent* content) {
   int capacity = TRY(SYSCALL(::fcntl(any_end.get(), F_GETPIPE_SZ), "F_GETPIPE_SZ"));
   content->set_capacity(static_cast<uint32_t>(capacity));
-  size_t total = TRY(readable_bytes(any_end));
+  const size_t total = TRY(readable_bytes(any_end));
   if (total == 0) return {};
   Fd readable = TRY(reopen(any_end, O_RDONLY | O_NONBLOCK));
-  Copy probe = TRY(copy_of(readable, capacity, total));
-  bool packets = TRY(starts_with_packet(probe.read));
   Copy copy = TRY(copy_of(readable, capacity, total));
-  TRY(take_chunks(copy.read, total, content));
+  if (copy.bytes == 0) return {};
+  Copy probe = TRY(copy_of(copy.read, capacity, copy.bytes));
+  bool packets = TRY(starts_with_packet(probe.read));
+  TRY(take_chunks(copy.read, copy.bytes, content));
   // read() goes on over buffers that are no packets, so several chunks mean packets.
   packets = packets || content->chunks_size() > 1;
   for (schema::PipeChunk& chunk : *content->mutable_chunks()) chunk.set_packet(packets);

@@ -2,7 +2,9 @@
 
 #include <poll.h>
 
+#include <atomic>
 #include <csignal>
+#include <thread>
 
 #include "tests/engine/resources/reopening.h"
 #include "tests/support/checkpoint_test.h"
@@ -46,6 +48,27 @@ TEST(Pipe, keeps_bytes_capacity_and_flags_and_takes_nothing_out) {
   EXPECT_EQ(::fcntl(trip.opened(write), F_GETFL), O_WRONLY);
   ASSERT_EQ(::write(trip.opened(write), "more", 4), 4);
   EXPECT_EQ(read_some(trip.opened(read)), "more") << "both ends are of one pipe";
+}
+
+// As the log pipe of a container, whose reader goes on.
+TEST(Pipe, is_dumped_while_somebody_outside_reads_and_writes) {
+  Ends ends(O_NONBLOCK);
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop) {
+      (void)!::write(ends.write.get(), "some bytes", 10);
+      (void)read_some(ends.read.get());
+    }
+  });
+  for (int i = 0; i < 2000; i++) {
+    schema::PipeContent content;
+    Result<> dumped = pipe::dump_content(ends.read, &content);
+    EXPECT_TRUE(dumped.ok()) << dumped.error().text();
+    for (const schema::PipeChunk& chunk : content.chunks()) EXPECT_EQ(chunk.data(), "some bytes");
+    if (HasFailure()) break;
+  }
+  stop = true;
+  busy.join();
 }
 
 TEST(Pipe, keeps_a_full_pipe) {
