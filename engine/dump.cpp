@@ -277,8 +277,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.begin("open image");
   ImageDir images = TRY(ImageDir::create(request.images_dir));
   const bool runs_on = request.final_state == FinalState::kRun;
-  PageStore store =
-      TRY(PageStore::create(images, request.threads, runs_on ? kStagingBytes : 0));
+  PageStore store = TRY(PageStore::create(images, request.threads, runs_on ? kStagingBytes : 0));
   VmaReader vmas(worker_threads(request.threads));
   schema::Cpu cpu = TRY(describe_this_cpu());
   Gathered gathered;

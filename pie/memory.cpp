@@ -25,5 +25,4 @@ NO_LOOP_IDIOM int memcmp(const void* a, const void* b, size_t size) {
     if (*x != *y) return *x - *y;
   return 0;
 }
-
 }

@@ -1,4 +1,5 @@
-// The three functions that a freestanding compiler may call on its own. Defined once per blob in pie/memory.cpp.
+// The three functions that a freestanding compiler may call on its own. Defined once per blob in
+// pie/memory.cpp.
 #pragma once
 
 #include <stddef.h>

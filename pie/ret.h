@@ -9,7 +9,9 @@ class [[nodiscard]] Ret {
   static constexpr Ret success() { return Ret(0); }
   constexpr bool ok() const { return raw_ < -4095 || raw_ >= 0; }
   constexpr long raw() const { return raw_; }
-  constexpr int err() const { return ok() ? 0 : static_cast<int>(-raw_); }  // positive errno, 0 if ok
+  constexpr int err() const {
+    return ok() ? 0 : static_cast<int>(-raw_);
+  }  // positive errno, 0 if ok
 
  private:
   long raw_;

@@ -7,9 +7,12 @@ namespace pie {
 
 template <class T>
 inline long as_long(T value) {
-  if constexpr (__is_same(T, decltype(nullptr))) return 0;
-  else if constexpr (requires { *value; }) return reinterpret_cast<long>(value);
-  else return static_cast<long>(value);
+  if constexpr (__is_same(T, decltype(nullptr)))
+    return 0;
+  else if constexpr (requires { *value; })
+    return reinterpret_cast<long>(value);
+  else
+    return static_cast<long>(value);
 }
 
 // sys(__NR_close, fd): the raw call, -errno on failure. Six arguments at most.

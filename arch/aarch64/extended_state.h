@@ -1,4 +1,5 @@
-// What of the extended state a thread has in use. On aarch64 each extension has a regset of its own, so there is no mask. Pure.
+// What of the extended state a thread has in use. On aarch64 each extension has a regset of its
+// own, so there is no mask. Pure.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// An owned descriptor of ours. A descriptor number of the target is an FdNumber (engine/base/ids.h), never an Fd.
+// An owned descriptor of ours. A descriptor number of the target is an FdNumber
+// (engine/base/ids.h), never an Fd.
 #pragma once
 
 #include <utility>

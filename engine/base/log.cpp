@@ -14,13 +14,13 @@ void put(const Log::Sink& sink, LogLevel level, const char* format, va_list args
 
 }  // namespace
 
-#define NCR_LOG_AT(name, level)                     \
-  void Log::name(const char* format, ...) const {   \
-    if (!wants(level)) return;                      \
-    va_list args;                                   \
-    va_start(args, format);                         \
-    put(sink_, level, format, args);                \
-    va_end(args);                                   \
+#define NCR_LOG_AT(name, level)                   \
+  void Log::name(const char* format, ...) const { \
+    if (!wants(level)) return;                    \
+    va_list args;                                 \
+    va_start(args, format);                       \
+    put(sink_, level, format, args);              \
+    va_end(args);                                 \
   }
 NCR_LOG_AT(warning, LogLevel::kWarning)
 NCR_LOG_AT(info, LogLevel::kInfo)

@@ -6,7 +6,8 @@ namespace ncr {
 
 Error Error::system(int os_error, std::string what) {
   char buffer[128];
-  Error error(ErrorCode::kSystem, std::move(what) + ": " + strerror_r(os_error, buffer, sizeof buffer));
+  Error error(ErrorCode::kSystem,
+              std::move(what) + ": " + strerror_r(os_error, buffer, sizeof buffer));
   error.os_error_ = os_error;
   return error;
 }

@@ -1,5 +1,6 @@
 // Errors as values. A function that can fail returns Result<T>; ignoring one does not compile.
-// An Error is a code (only where a caller branches) and a chain of text that reads as a sentence, outermost frame first:
+// An Error is a code (only where a caller branches) and a chain of text that reads as a sentence,
+// outermost frame first:
 //   dump task 412 (nginx): fd 7: eventfd: open /proc/412/fdinfo/7: No such file or directory
 #pragma once
 
@@ -48,7 +49,7 @@ class [[nodiscard]] Error {
 template <class T = void>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}    // NOLINT: a value is a success
+  Result(T value) : value_(std::move(value)) {}      // NOLINT: a value is a success
   Result(Error error) : error_(std::move(error)) {}  // NOLINT: an error is a failure
   bool ok() const { return value_.has_value(); }
   explicit operator bool() const { return ok(); }
@@ -78,23 +79,24 @@ class [[nodiscard]] Result<void> {
   std::optional<Error> error_;
 };
 
-// Evaluates to the value of a Result, or returns its error upward. Stands alone as a statement or an initialiser
-// (inside an aggregate initialiser gcc and clang skip destructors).
-#define TRY(expr)                                                   \
-  __extension__({                                                   \
-    NCR_FAULT_POINT();                                              \
-    auto&& try_result_ = (expr);                                    \
+// Evaluates to the value of a Result, or returns its error upward. Stands alone as a statement or
+// an initialiser (inside an aggregate initialiser gcc and clang skip destructors).
+#define TRY(expr)                                                      \
+  __extension__({                                                      \
+    NCR_FAULT_POINT();                                                 \
+    auto&& try_result_ = (expr);                                       \
     if (!try_result_.ok()) return std::move(try_result_).take_error(); \
-    std::move(try_result_).take();                                  \
+    std::move(try_result_).take();                                     \
   })
 
 // TRY that adds a frame to the error; the frame is formatted only on failure.
-#define TRY_WHILE(expr, ...)                                                                        \
-  __extension__({                                                                                   \
-    NCR_FAULT_POINT();                                                                              \
-    auto&& try_result_ = (expr);                                                                    \
-    if (!try_result_.ok()) return std::move(try_result_).take_error().while_doing(ncr::strf(__VA_ARGS__)); \
-    std::move(try_result_).take();                                                                  \
+#define TRY_WHILE(expr, ...)                                                          \
+  __extension__({                                                                     \
+    NCR_FAULT_POINT();                                                                \
+    auto&& try_result_ = (expr);                                                      \
+    if (!try_result_.ok())                                                            \
+      return std::move(try_result_).take_error().while_doing(ncr::strf(__VA_ARGS__)); \
+    std::move(try_result_).take();                                                    \
   })
 
 }  // namespace ncr

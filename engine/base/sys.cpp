@@ -22,7 +22,8 @@ Result<std::string> read_to_end(const Fd& fd, const char* path) {
   size_t used = 0;
   for (;;) {
     text.resize(used + (used < 4096 ? 4096 : used));
-    ssize_t got = TRY(SYSCALL(::read(fd.get(), text.data() + used, text.size() - used), "read %s", path));
+    ssize_t got =
+        TRY(SYSCALL(::read(fd.get(), text.data() + used, text.size() - used), "read %s", path));
     if (got == 0) break;
     used += static_cast<size_t>(got);
   }
@@ -52,7 +53,8 @@ Result<std::string> read_file_at(const Fd& dir, const char* path) {
 
 Result<std::string> read_link_at(const Fd& dir, const char* path) {
   char target[PATH_MAX];
-  ssize_t length = TRY(SYSCALL(::readlinkat(dir.get(), path, target, sizeof target), "readlink %s", path));
+  ssize_t length =
+      TRY(SYSCALL(::readlinkat(dir.get(), path, target, sizeof target), "readlink %s", path));
   return std::string(target, static_cast<size_t>(length));
 }
 
@@ -93,7 +95,8 @@ Result<> pwrite_all(const Fd& fd, const void* data, size_t size, uint64_t offset
   const char* at = static_cast<const char*>(data);
   while (size > 0) {
     ssize_t put = TRY(SYSCALL(::pwrite(fd.get(), at, size, static_cast<off_t>(offset)), "pwrite"));
-    if (put == 0) return Error::gone("pwrite: nothing is written any more");  // /proc/PID/mem of a dead task
+    if (put == 0)
+      return Error::gone("pwrite: nothing is written any more");  // /proc/PID/mem of a dead task
     at += put;
     size -= static_cast<size_t>(put);
     offset += static_cast<uint64_t>(put);
@@ -103,17 +106,19 @@ Result<> pwrite_all(const Fd& fd, const void* data, size_t size, uint64_t offset
 
 Result<Fd> pidfd_open(pid_t pid) {
   Result<long> fd = SYSCALL(::syscall(SYS_pidfd_open, pid, 0), "pidfd_open %d", pid);
-  if (!fd.ok() && fd.error().os_error() == ESRCH) return Error::gone(strf("process %d is gone", pid));
+  if (!fd.ok() && fd.error().os_error() == ESRCH)
+    return Error::gone(strf("process %d is gone", pid));
   return Fd(static_cast<int>(TRY(std::move(fd))));
 }
 
 Result<Fd> pidfd_getfd(const Fd& pidfd, int number) {
-  return Fd(static_cast<int>(TRY(SYSCALL(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0), "pidfd_getfd %d", number))));
+  return Fd(static_cast<int>(
+      TRY(SYSCALL(::syscall(SYS_pidfd_getfd, pidfd.get(), number, 0), "pidfd_getfd %d", number))));
 }
 
 Result<int> kcmp(pid_t pid1, pid_t pid2, int type, unsigned long index1, unsigned long index2) {
-  return static_cast<int>(
-      TRY(SYSCALL(::syscall(SYS_kcmp, pid1, pid2, type, index1, index2), "kcmp %d %d", pid1, pid2)));
+  return static_cast<int>(TRY(
+      SYSCALL(::syscall(SYS_kcmp, pid1, pid2, type, index1, index2), "kcmp %d %d", pid1, pid2)));
 }
 
 }  // namespace ncr::sys

@@ -14,7 +14,8 @@ void take_turns(size_t count, size_t at_once, const std::function<void(size_t)>&
 
 // The wait for what another process is about to do: look, wait(), look again. Most of it comes
 // within microseconds, sooner than a sleep and a wakeup would take, so the first waits give up the
-// CPU only; later ones sleep for up to a millisecond. In a body, the others have their turn instead.
+// CPU only; later ones sleep for up to a millisecond. In a body, the others have their turn
+// instead.
 class Patience {
  public:
   void wait();

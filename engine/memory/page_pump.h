@@ -11,8 +11,8 @@
 
 #include "engine/base/quiet_thread.h"
 #include "engine/base/sys.h"
-#include "engine/memory/staging_area.h"
 #include "engine/memory/run_set.h"
+#include "engine/memory/staging_area.h"
 
 namespace ncr {
 

@@ -12,11 +12,12 @@ namespace ncr {
 class Blockers {
  public:
   void add(const Task& task, std::string object, std::string reason, std::string way_out = "") {
-    list_.push_back({task.pid, task.comm, std::move(object), std::move(reason), std::move(way_out)});
+    list_.push_back(
+        {task.pid, task.comm, std::move(object), std::move(reason), std::move(way_out)});
   }
   bool empty() const { return list_.empty(); }
   const std::vector<Blocker>& list() const { return list_; }
-  Error as_error() const;      // kUnsupported: a line per blocker
+  Error as_error() const;  // kUnsupported: a line per blocker
 
  private:
   std::vector<Blocker> list_;

@@ -1,4 +1,5 @@
-// The files of one task being born (runs in the child). Rooms use it to find the files that belong together.
+// The files of one task being born (runs in the child). Rooms use it to find the files that belong
+// together.
 #pragma once
 
 #include <memory>
@@ -9,23 +10,26 @@
 
 namespace ncr {
 
-class SharedMemoryObjects;   // engine/resources/shared_memory/shared_memory.h
+class SharedMemoryObjects;  // engine/resources/shared_memory/shared_memory.h
 
 class FileRestorer {
  public:
   FileRestorer(const RestorePlan& plan, const RestoreRequest& request);
   ~FileRestorer();
 
-  // Opens every file that this task owns, then connects them. Descriptors land above plan.service_fd_base.
+  // Opens every file that this task owns, then connects them. Descriptors land above
+  // plan.service_fd_base.
   Result<> open_owned(const schema::Task& task);
-  // After every process of the tree was forked: puts the task's descriptors at their numbers, and the executable at TaskPlan::exe_fd; closes everything
-  // else. A task that shares its creator's table has nothing to do: the creator does it for both.
+  // After every process of the tree was forked: puts the task's descriptors at their numbers, and
+  // the executable at TaskPlan::exe_fd; closes everything else. A task that shares its creator's
+  // table has nothing to do: the creator does it for both.
   Result<> install(const schema::Task& task);
 
-  // For rooms: a file of this task that is open already (its service number), and things to leave for a later member of a group.
+  // For rooms: a file of this task that is open already (its service number), and things to leave
+  // for a later member of a group.
   Result<int> opened(uint32_t file_id) const;
   void stash(uint64_t group_id, const std::string& key, Fd fd);
-  Fd take(uint64_t group_id, const std::string& key);      // invalid if none
+  Fd take(uint64_t group_id, const std::string& key);  // invalid if none
   const schema::OpenFile* record(uint32_t file_id) const;
   // Every file of the image in this group, by OpenFile.group_id or joins; ascending by id.
   const std::vector<const schema::OpenFile*>& members(uint64_t group_id) const;

@@ -1,4 +1,5 @@
-// Identity of open file descriptions during a dump: the same description always gets the same id, whoever holds it (kcmp(2)).
+// Identity of open file descriptions during a dump: the same description always gets the same id,
+// whoever holds it (kcmp(2)).
 #pragma once
 
 #include <functional>
@@ -10,7 +11,7 @@
 
 namespace ncr {
 
-class SharedMemoryTable;   // engine/memory/shared_memory_table.h
+class SharedMemoryTable;  // engine/memory/shared_memory_table.h
 
 class FileTable {
  public:
@@ -23,24 +24,29 @@ class FileTable {
   void store_content_in(SharedMemoryTable& shared_memory);
   SharedMemoryTable* shared_memory() const;
 
-  // Every descriptor of the task into *record (files are dumped by their room on first sight). `skip`: numbers that are the parasite's.
-  // What cannot be dumped goes to `blockers` if there are any, and is an error if not: one pass serves preflight and dump.
-  Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record, Blockers* blockers = nullptr);
-  // A descriptor that we hold ourselves (in flight in a socket): same description, same id. 0 is never an id.
+  // Every descriptor of the task into *record (files are dumped by their room on first sight).
+  // `skip`: numbers that are the parasite's. What cannot be dumped goes to `blockers` if there are
+  // any, and is an error if not: one pass serves preflight and dump.
+  Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record,
+                    Blockers* blockers = nullptr);
+  // A descriptor that we hold ourselves (in flight in a socket): same description, same id. 0 is
+  // never an id.
   Result<uint32_t> add_local(Fd fd);
   // The file at descriptor `number` of `task`, e.g. an epoll target.
   Result<uint32_t> id_of(const Task& task, FdNumber number);
-  // A file behind a mapping, or the executable: opened by us (O_PATH or O_RDONLY/O_RDWR), deduplicated by device, inode and access mode.
+  // A file behind a mapping, or the executable: opened by us (O_PATH or O_RDONLY/O_RDWR),
+  // deduplicated by device, inode and access mode.
   Result<uint32_t> add_mapped(Fd opened, const std::string& path, bool deleted, uint32_t flags);
 
   // To be called once the tree may run again, before the records are written.
   Result<> finish();
 
-  // The file in the table that `is_target` says yes to, among those of this device (as the kernel numbers it, fdinfo.h) and inode; 0 if none.
+  // The file in the table that `is_target` says yes to, among those of this device (as the kernel
+  // numbers it, fdinfo.h) and inode; 0 if none.
   using IsTarget = std::function<Result<bool>(pid_t pid, int number)>;
   Result<uint32_t> find(uint64_t device, uint64_t inode, const IsTarget& is_target) const;
 
-  std::vector<const schema::OpenFile*> records() const;   // by id
+  std::vector<const schema::OpenFile*> records() const;  // by id
   // After every task was added: what reaches outside the tree (FdRoom::check of every room).
   Result<> check(const DumpRequest& request, Blockers& blockers) const;
 

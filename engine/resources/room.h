@@ -1,5 +1,6 @@
-// The two contracts of a room: a kind of state that every task has (TaskRoom), a kind of object behind a descriptor (FdRoom).
-// A room is one folder with one of these tables, and one line in rooms.inc. A hook that a room does not need stays null.
+// The two contracts of a room: a kind of state that every task has (TaskRoom), a kind of object
+// behind a descriptor (FdRoom). A room is one folder with one of these tables, and one line in
+// rooms.inc. A hook that a room does not need stays null.
 #pragma once
 
 #include <sys/stat.h>
@@ -18,10 +19,11 @@
 
 namespace ncr {
 
-class FileTable;      // engine/resources/file_table.h: identity of open file descriptions during a dump
-class FileRestorer;   // engine/resources/file_restorer.h: the files of one task being born
+class FileTable;  // engine/resources/file_table.h: identity of open file descriptions during a dump
+class FileRestorer;  // engine/resources/file_restorer.h: the files of one task being born
 
-// ---- State of a task -------------------------------------------------------------------------------------------------
+// ---- State of a task
+// -------------------------------------------------------------------------------------------------
 
 // A task being born, our code still mapped, threads not made yet (runs in the child).
 struct ChildTask {
@@ -32,7 +34,8 @@ struct ChildTask {
 struct TaskRoom {
   const char* name = nullptr;
 
-  // Dump, before anything is touched: names what this room cannot do. Runs in the engine, with every thread stopped in its own registers.
+  // Dump, before anything is touched: names what this room cannot do. Runs in the engine, with
+  // every thread stopped in its own registers.
   Result<> (*preflight)(const Task&, Blockers&) = nullptr;
 
   // Dump, engine: what /proc and ptrace tell, with the thread in its own registers.
@@ -41,7 +44,8 @@ struct TaskRoom {
   // The same, once the record has the task's mappings.
   Result<> (*look_mapped)(const Task&, schema::Task*) = nullptr;
 
-  // Dump, engine: what to ask inside the target (once per process; once in every thread), and what the answers were. A command appears at most once per batch.
+  // Dump, engine: what to ask inside the target (once per process; once in every thread), and what
+  // the answers were. A command appears at most once per batch.
   void (*ask)(const Task&, const schema::Task&, Batch&) = nullptr;
   Result<> (*read)(const Task&, const Batch&, schema::Task*) = nullptr;
   void (*ask_thread)(const Task&, const schema::Thread&, Batch&) = nullptr;
@@ -55,24 +59,27 @@ struct TaskRoom {
   Result<> (*restore)(const ChildTask&) = nullptr;
 };
 
-// ---- Objects behind descriptors ---------------------------------------------------------------------------------------
+// ---- Objects behind descriptors
+// ---------------------------------------------------------------------------------------
 
-// A descriptor of a stopped task, opened up. `local` is our own duplicate (pidfd_getfd): same open file description.
+// A descriptor of a stopped task, opened up. `local` is our own duplicate (pidfd_getfd): same open
+// file description.
 struct FdProbe {
-  const Task* task = nullptr;   // null for a file found in flight or behind a mapping
+  const Task* task = nullptr;  // null for a file found in flight or behind a mapping
   FdNumber number{-1};
   Fd local;
   struct stat stat {};
-  std::string link;             // readlink of /proc/PID/fd/N
-  std::string fdinfo;           // /proc/PID/fdinfo/N
-  uint64_t position = 0;        // of fdinfo
-  uint32_t flags = 0;           // of fdinfo: O_*, without O_CLOEXEC
+  std::string link;       // readlink of /proc/PID/fd/N
+  std::string fdinfo;     // /proc/PID/fdinfo/N
+  uint64_t position = 0;  // of fdinfo
+  uint32_t flags = 0;     // of fdinfo: O_*, without O_CLOEXEC
   int mount_id = 0;
 
-  std::string where() const;    // "fd 7 (/path)", for messages
+  std::string where() const;  // "fd 7 (/path)", for messages
 };
 
-// A file of the tree and who was seen to hold it, one for each descriptor: `holder` is null for one in flight in a socket or behind a mapping.
+// A file of the tree and who was seen to hold it, one for each descriptor: `holder` is null for one
+// in flight in a socket or behind a mapping.
 struct SeenFile {
   const schema::OpenFile* record = nullptr;
   const Task* holder = nullptr;
@@ -84,27 +91,33 @@ struct FdRoom {
   schema::OpenFile::KindCase kind{};
 
   bool (*recognises)(const FdProbe&) = nullptr;
-  // Names what of this object cannot be restored. Null: everything can. What has a blocker is not dumped.
+  // Names what of this object cannot be restored. Null: everything can. What has a blocker is not
+  // dumped.
   Result<> (*preflight)(const FdProbe&, Blockers&) = nullptr;
-  // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in flight).
+  // `files` gives ids to other files that this one refers to (targets of an epoll, descriptors in
+  // flight).
   Result<> (*dump)(FileTable& files, const FdProbe&, schema::OpenFile*) = nullptr;
 
   // Once the tree may run again: what of a mapped file (opened with O_PATH) is the same then.
   Result<> (*finish)(const Fd& mapped, schema::OpenFile*) = nullptr;
 
-  // Once all files of the tree are known, before anything is touched: names what reaches outside the tree (the other end of a pipe, of a socket, of a terminal).
+  // Once all files of the tree are known, before anything is touched: names what reaches outside
+  // the tree (the other end of a pipe, of a socket, of a terminal).
   Result<> (*check)(const std::vector<SeenFile>& all, const DumpRequest&, Blockers&) = nullptr;
 
-  // Restore, owner task (docs/adr/0004): makes the object. Files that belong together are found in `files` by group.
+  // Restore, owner task (docs/adr/0004): makes the object. Files that belong together are found in
+  // `files` by group.
   Result<Fd> (*open)(FileRestorer& files, const schema::OpenFile&) = nullptr;
-  // Restore, owner task, after every file of this task was opened: connects it to others (epoll targets, bytes and descriptors in flight).
+  // Restore, owner task, after every file of this task was opened: connects it to others (epoll
+  // targets, bytes and descriptors in flight).
   Result<> (*connect)(FileRestorer& files, const schema::OpenFile&, const Fd&) = nullptr;
-  // Restore, coordinator, pure: steps for the restorer of the first task that uses the file, at its final number there.
+  // Restore, coordinator, pure: steps for the restorer of the first task that uses the file, at its
+  // final number there.
   Result<> (*late)(const schema::OpenFile&, FdNumber number, StepList&) = nullptr;
 };
 
-const std::vector<const TaskRoom*>& task_rooms();   // in the order of rooms.inc
+const std::vector<const TaskRoom*>& task_rooms();  // in the order of rooms.inc
 const std::vector<const FdRoom*>& fd_rooms();
-const FdRoom* fd_room_of(schema::OpenFile::KindCase kind);   // null if unknown
+const FdRoom* fd_room_of(schema::OpenFile::KindCase kind);  // null if unknown
 
 }  // namespace ncr

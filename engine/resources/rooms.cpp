@@ -1,8 +1,8 @@
 #include "engine/resources/room.h"
 
-#define FD_ROOM(name)         \
-  namespace ncr::name {       \
-  extern const FdRoom kRoom;  \
+#define FD_ROOM(name)        \
+  namespace ncr::name {      \
+  extern const FdRoom kRoom; \
   }
 #define TASK_ROOM(name)        \
   namespace ncr::name {        \

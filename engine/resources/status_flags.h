@@ -1,4 +1,5 @@
-// The flags of an open file description that F_SETFL sets and open() may not. O_ASYNC is the file restorer's: it needs the owner first.
+// The flags of an open file description that F_SETFL sets and open() may not. O_ASYNC is the file
+// restorer's: it needs the owner first.
 #pragma once
 
 #include <fcntl.h>

@@ -10,7 +10,8 @@ namespace ncr {
 
 class StepList {
  public:
-  // Step is a POD with kId (pie/steps.h). `tail` are bytes that follow it: the blob finds them right behind the struct.
+  // Step is a POD with kId (pie/steps.h). `tail` are bytes that follow it: the blob finds them
+  // right behind the struct.
   template <class Step>
   void add(wire::Stage stage, const Step& step, const std::string& tail = {}) {
     std::string bytes(reinterpret_cast<const char*>(&step), sizeof step);

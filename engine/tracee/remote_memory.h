@@ -8,8 +8,10 @@
 
 namespace ncr {
 
-Result<> read_remote(pid_t pid, RemoteAddress from, void* to, size_t size);   // process_vm_readv
-Result<> write_remote(pid_t pid, RemoteAddress to, const void* from, size_t size);   // process_vm_writev
-Result<> patch_remote(pid_t pid, RemoteAddress to, const void* from, size_t size);   // /proc/PID/mem: also read-only text
+Result<> read_remote(pid_t pid, RemoteAddress from, void* to, size_t size);  // process_vm_readv
+Result<> write_remote(pid_t pid, RemoteAddress to, const void* from,
+                      size_t size);  // process_vm_writev
+Result<> patch_remote(pid_t pid, RemoteAddress to, const void* from,
+                      size_t size);  // /proc/PID/mem: also read-only text
 
 }  // namespace ncr

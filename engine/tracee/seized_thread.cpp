@@ -193,8 +193,8 @@ Result<bool> SeizedThread::settle(int status) {
   }
   const bool in_system_call = (status & 0x80) != 0;  // PTRACE_O_TRACESYSGOOD
   TRY(request(PTRACE_INTERRUPT, 0, "INTERRUPT"));
-  TRY(request(PTRACE_CONT,
-              of_event || in_system_call ? 0 : static_cast<unsigned long>(signal), "CONT"));
+  TRY(request(PTRACE_CONT, of_event || in_system_call ? 0 : static_cast<unsigned long>(signal),
+              "CONT"));
   return false;
 }
 

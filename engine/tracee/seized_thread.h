@@ -40,8 +40,8 @@ class [[nodiscard]] SeizedThread {
   // SIGCONT), lets it go on; the job-control stop itself is remembered. To be called now and then
   // by who waits for it. kGone if it exited.
   Result<> keep_running();
-  Result<bool> poll_exit();          // after SIGKILL: true once it is gone
-  Result<> detach();  // the success path; says if it could not
+  Result<bool> poll_exit();  // after SIGKILL: true once it is gone
+  Result<> detach();         // the success path; says if it could not
 
  private:
   explicit SeizedThread(pid_t tid) : tid_(tid) {}

@@ -40,7 +40,7 @@ struct Nursery {
   const SharedMemoryObjects& shared_memory;
   SyncPage& sync;
   FileRestorer& files;
-  pid_t* born;  // MAP_SHARED, by index of the plan: pids as they come into being
+  pid_t* born;            // MAP_SHARED, by index of the plan: pids as they come into being
   const Fd& coordinator;  // pidfd
   TreeCounts counts;
   pid_t callers_group;  // for groups led from outside

@@ -76,8 +76,8 @@ HalfTree::~HalfTree() {
 Result<> HalfTree::adopt(size_t index) {
   const TaskPlan& task = plan_->tasks[index];
   if (!traceable(task) || leaders_[index].has_value()) return {};
-  leaders_[index] = TRY_WHILE(SeizedThread::seize(task.pid, kTraceOptions), "restore %s",
-                              name_of(task).c_str());
+  leaders_[index] =
+      TRY_WHILE(SeizedThread::seize(task.pid, kTraceOptions), "restore %s", name_of(task).c_str());
   return {};
 }
 

@@ -36,16 +36,22 @@ inline Outcome dump(const ncr_dump_options& options) {
   return call([&](char** report, ncr_error** error) { return ncr_dump(&options, report, error); });
 }
 inline Outcome restore(const ncr_restore_options& options, pid_t* root_pid) {
-  return call([&](char** report, ncr_error** error) { return ncr_restore(&options, root_pid, report, error); });
+  return call([&](char** report, ncr_error** error) {
+    return ncr_restore(&options, root_pid, report, error);
+  });
 }
 inline Outcome check(pid_t pid = 0) {
   return call([&](char** report, ncr_error** error) { return ncr_check(pid, report, error); });
 }
 inline Outcome inspect(const std::string& images_dir) {
-  return call([&](char** report, ncr_error** error) { return ncr_inspect(images_dir.c_str(), report, error); });
+  return call([&](char** report, ncr_error** error) {
+    return ncr_inspect(images_dir.c_str(), report, error);
+  });
 }
 inline Outcome verify(const std::string& images_dir) {
-  return call([&](char** report, ncr_error** error) { return ncr_verify(images_dir.c_str(), report, error); });
+  return call([&](char** report, ncr_error** error) {
+    return ncr_verify(images_dir.c_str(), report, error);
+  });
 }
 
 }  // namespace nativecr

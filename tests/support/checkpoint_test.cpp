@@ -3,8 +3,8 @@
 // checkpoint finds nothing of the harness in the child, in whatever state it is.
 #include "tests/support/checkpoint_test.h"
 
-#include <malloc.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>

@@ -142,10 +142,10 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "epoll",
-                      .kind = schema::OpenFile::kEpoll,
-                      .recognises = recognises,
-                      .dump = dump,
-                      .open = open,
-                      .connect = connect};
+                             .kind = schema::OpenFile::kEpoll,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .open = open,
+                             .connect = connect};
 
 }  // namespace ncr::epoll

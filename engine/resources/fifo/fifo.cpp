@@ -101,10 +101,10 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "fifo",
-                      .kind = schema::OpenFile::kFifo,
-                      .recognises = recognises,
-                      .preflight = preflight,
-                      .dump = dump,
-                      .open = open};
+                             .kind = schema::OpenFile::kFifo,
+                             .recognises = recognises,
+                             .preflight = preflight,
+                             .dump = dump,
+                             .open = open};
 
 }  // namespace ncr::fifo

@@ -156,12 +156,12 @@ Result<> late(const schema::OpenFile& record, FdNumber number, StepList& steps) 
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "inotify",
-                      .kind = schema::OpenFile::kInotify,
-                      .recognises = recognises,
-                      .preflight = preflight,
-                      .dump = dump,
-                      .open = open,
-                      .connect = connect,
-                      .late = late};
+                             .kind = schema::OpenFile::kInotify,
+                             .recognises = recognises,
+                             .preflight = preflight,
+                             .dump = dump,
+                             .open = open,
+                             .connect = connect,
+                             .late = late};
 
 }  // namespace ncr::inotify

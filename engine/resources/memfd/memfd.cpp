@@ -60,10 +60,10 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "memfd",
-                      .kind = schema::OpenFile::kMemfd,
-                      .recognises = recognises,
-                      .preflight = preflight,
-                      .dump = dump,
-                      .open = open};
+                             .kind = schema::OpenFile::kMemfd,
+                             .recognises = recognises,
+                             .preflight = preflight,
+                             .dump = dump,
+                             .open = open};
 
 }  // namespace ncr::memfd

@@ -2,8 +2,8 @@
 // into a pipe of ours and takes nothing out, so a dump that fails has changed nothing. In packet
 // mode (O_DIRECT) one write() is one packet and a short read() drops its rest: boundaries are part
 // of the content. Whether a buffer is a packet shows only by reading one byte of a copy and looking
-// how many went. Somebody outside the tree may read or write meanwhile: what one tee(2) gives is the
-// content. dump_content runs in the engine, fill in the child.
+// how many went. Somebody outside the tree may read or write meanwhile: what one tee(2) gives is
+// the content. dump_content runs in the engine, fill in the child.
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -26,8 +26,7 @@ Result<Copy> copy_of(const Fd& readable, int capacity, size_t bytes) {
   Copy copy{Fd(ends[0]), Fd(ends[1]), 0};
   TRY_WHILE(SYSCALL(::fcntl(ends[1], F_SETPIPE_SZ, capacity), "F_SETPIPE_SZ %d", capacity),
             "a pipe of ours as large as the one to copy (see /proc/sys/fs/pipe-max-size)");
-  Result<ssize_t> copied =
-      SYSCALL(::tee(readable.get(), ends[1], bytes, SPLICE_F_NONBLOCK), "tee");
+  Result<ssize_t> copied = SYSCALL(::tee(readable.get(), ends[1], bytes, SPLICE_F_NONBLOCK), "tee");
   if (!copied.ok() && copied.error().os_error() == EAGAIN) return copy;  // all was read meanwhile
   copy.bytes = static_cast<size_t>(TRY(std::move(copied)));
   return copy;

@@ -139,7 +139,7 @@ extern const FdRoom kRoom = {.name = "regular_file",
                              .recognises = recognises,
                              .preflight = preflight,
                              .dump = dump,
-                      .finish = finish,
+                             .finish = finish,
                              .open = open};
 
 }  // namespace ncr::regular_file

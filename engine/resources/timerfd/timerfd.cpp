@@ -88,11 +88,11 @@ Result<> late(const schema::OpenFile& record, FdNumber number, StepList& steps) 
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "timerfd",
-                      .kind = schema::OpenFile::kTimerfd,
-                      .recognises = recognises,
-                      .dump = dump,
-                      .open = open,
-                      .connect = connect,
-                      .late = late};
+                             .kind = schema::OpenFile::kTimerfd,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .open = open,
+                             .connect = connect,
+                             .late = late};
 
 }  // namespace ncr::timerfd

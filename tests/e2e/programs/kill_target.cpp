@@ -1,5 +1,6 @@
-// Two processes of two threads each that compute a chain with its values in registers and check it against a second computation. Writes a round
-// counter per thread to the shared file given as the argument; a wrong value ends the process with status 3.
+// Two processes of two threads each that compute a chain with its values in registers and check it
+// against a second computation. Writes a round counter per thread to the shared file given as the
+// argument; a wrong value ends the process with status 3.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -33,7 +34,8 @@ uint64_t step(uint64_t value) { return value * 6364136223846793005u + 1442695040
 
 int main(int, char** argv) {
   int file = open(argv[1], O_RDWR | O_CLOEXEC);
-  auto* rounds = static_cast<volatile uint64_t*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+  auto* rounds = static_cast<volatile uint64_t*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
   close(file);
   int index = 0;
   if (fork() == 0) {
