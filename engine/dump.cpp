@@ -146,6 +146,7 @@ Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpReq
 template <class T>
 std::vector<const google::protobuf::MessageLite*> pointers(const std::vector<T>& records) {
   std::vector<const google::protobuf::MessageLite*> list;
+  list.reserve(records.size());
   for (const T& record : records) list.push_back(&record);
   return list;
 }
@@ -201,16 +202,17 @@ Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& reque
   constexpr size_t kAtOnce = 16;
   Result<> outcome;
   uint64_t done = 0;
-  take_turns(gathered.tasks.size(), kAtOnce, [&](size_t i) {
+  auto ask_one = [&](size_t i) {
     Task& task = tree.tasks()[i];
+    done++;
+    if (!outcome.ok() || !task.alive()) return;
+    Result<> asked = ask(task, &gathered.tasks[i]);
+    if (!asked.ok() && outcome.ok())
+      outcome = asked.take_error().while_doing(strf("task %d (%s)", task.pid, task.comm.c_str()));
+  };
+  take_turns(gathered.tasks.size(), kAtOnce, ask_one, [&] {
+    report_progress(request, "tasks", done, gathered.tasks.size());
     if (outcome.ok()) outcome = stop_if_cancelled(request);
-    if (!outcome.ok()) return;
-    if (task.alive()) {
-      Result<> asked = ask(task, &gathered.tasks[i]);
-      if (!asked.ok() && outcome.ok())
-        outcome = asked.take_error().while_doing(strf("task %d (%s)", task.pid, task.comm.c_str()));
-    }
-    report_progress(request, "tasks", ++done, gathered.tasks.size());
   });
   return outcome;
 }
@@ -228,6 +230,7 @@ class PageReading {
 
   void begin() {
     gathered_.pages.resize(gathered_.tasks.size());
+    memories_.reserve(gathered_.tasks.size());
     for (const schema::Task& task : gathered_.tasks)
       memories_.push_back({task.pid(), task.comm(), nullptr});
     for (size_t i = 0; i < gathered_.tasks.size(); i++)

@@ -14,7 +14,7 @@
 namespace wire {
 
 constexpr uint32_t kVersion = 1;
-constexpr size_t kMaxDatagram = 64 * 1024;
+constexpr size_t kMaxDatagram = 64 << 10;
 
 struct BatchHeader {
   uint32_t version;

@@ -31,10 +31,11 @@ class Turns {
     for (size_t i = 0; i < places; i++) places_[i].stack = stacks + i * kRoom + kGuardSize;
   }
 
-  void run(size_t count) {
+  void run(size_t count, const std::function<void()>& between) {
     size_t next = 0;
     for (size_t busy = 0; busy > 0 || next < count;) {
       shortest_ = std::numeric_limits<unsigned>::max();
+      bool returned = false;
       for (Place& place : places_) {
         if (!place.busy && next < count) {
           start(place, next++);
@@ -42,8 +43,11 @@ class Turns {
         }
         if (!place.busy) continue;
         enter(place);
-        if (!place.busy) busy--;
+        if (place.busy) continue;
+        busy--;
+        returned = true;
       }
+      if (returned) between();
       if (busy == 0) continue;
       if (shortest_ <= short_waits_)
         ::sched_yield();
@@ -105,19 +109,23 @@ void Turns::enter(Place& place) {
 
 }  // namespace
 
-void take_turns(size_t count, size_t at_once, const std::function<void(size_t)>& body) {
+void take_turns(size_t count, size_t at_once, const std::function<void(size_t)>& body,
+                const std::function<void()>& between) {
   const size_t places = std::min(count, at_once);
   void* stacks = MAP_FAILED;
   if (places > 1)
     stacks = ::mmap(nullptr, places * kRoom, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (stacks == MAP_FAILED) {
-    for (size_t i = 0; i < count; i++) body(i);
+    for (size_t i = 0; i < count; i++) {
+      body(i);
+      between();
+    }
     return;
   }
   auto* first = static_cast<char*>(stacks);
   for (size_t i = 0; i < places; i++) ::mprotect(first + i * kRoom, kGuardSize, PROT_NONE);
-  Turns(first, places, body).run(count);
+  Turns(first, places, body).run(count, between);
   ::munmap(stacks, places * kRoom);
 }
 

@@ -9,8 +9,11 @@
 namespace ncr {
 
 // Runs body(0) ... body(count - 1), up to `at_once` of them at a time; returns when all have
-// returned. A body gives its turn away in Patience::wait(). Not to be called from a body.
-void take_turns(size_t count, size_t at_once, const std::function<void(size_t)>& body);
+// returned. A body gives its turn away in Patience::wait(). `between` runs on the caller's own
+// stack, whenever bodies have returned: the place for callbacks of whoever embeds us, which may not
+// bear another stack. Not to be called from a body.
+void take_turns(size_t count, size_t at_once, const std::function<void(size_t)>& body,
+                const std::function<void()>& between = [] {});
 
 // The wait for what another process is about to do: look, wait(), look again. Most of it comes
 // within microseconds, sooner than a sleep and a wakeup would take, so the first waits give up the

@@ -49,9 +49,8 @@ class Verification {
     uint64_t offset = offsets_[static_cast<size_t>(i)];
     TRY(sys::pread_exact(pages_, buffer, chunk.size(), offset));
     if (checksum_of(buffer, chunk.size()) == chunk.xxh3_128()) return {};
-    return Error::malformed(strf("damaged between byte %llu and %llu",
-                                 static_cast<unsigned long long>(offset),
-                                 static_cast<unsigned long long>(offset + chunk.size())));
+    const unsigned long long start = offset, end = offset + chunk.size();
+    return Error::malformed(strf("damaged between byte %llu and %llu", start, end));
   }
 
   const Fd& pages_;

@@ -134,7 +134,7 @@ Result<> Launcher::stand_in_for_vdso() {
     void* mapped = ::mmap(at, size, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     TRY(SYSCALL(mapped == MAP_FAILED ? -1 : 0, "mmap of the recorded vDSO"));
-    std::memcpy(at, part.code.data(), part.code.size());
+    part.code.copy(at, size);
     const int prot = part.code.empty() ? PROT_READ : PROT_READ | PROT_EXEC;
     TRY(SYSCALL(::mprotect(at, size, prot), "mprotect of the recorded vDSO"));
   }

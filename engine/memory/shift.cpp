@@ -90,6 +90,7 @@ Result<uint64_t> choose_shift(const Image& image) {
       if (vma.kind() != schema::VMA_VSYSCALL) finals.push_back({vma.start(), vma.end()});
   std::vector<AddressRange> own;
   std::vector<OwnMapping> mappings = TRY(own_mappings());
+  own.reserve(mappings.size());
   for (const OwnMapping& mapping : mappings) own.push_back(mapping.range);
   return choose_shift(merged(std::move(finals)), own, user_space_end());
 }

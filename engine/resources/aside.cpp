@@ -79,7 +79,7 @@ int do_job(void* argument) {
 // In our memory, which spares copying the page tables. Not for other ids: taking those makes the
 // memory undumpable.
 Result<int> start_in_our_memory(Job& job) {
-  constexpr size_t kStack = 128 * 1024;
+  constexpr size_t kStack = 128 << 10;
   std::unique_ptr<char[]> stack(new char[kStack]);
   return SYSCALL(::clone(do_job, stack.get() + kStack, CLONE_VM | CLONE_FILES | CLONE_VFORK, &job),
                  "clone");

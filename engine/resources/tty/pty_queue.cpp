@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <string_view>
 
 #include "engine/base/call_code.h"
 #include "engine/base/undo.h"
@@ -24,7 +25,7 @@
 namespace ncr::tty {
 namespace {
 
-constexpr size_t kMostBytes = 256 * 1024;  // the kernel holds 64 KiB and a line
+constexpr size_t kMostBytes = 256 << 10;  // the kernel holds 64 KiB and a line
 constexpr char kEndOfFile = 4;             // as typed; n_tty keeps a zero byte in its place
 
 // Shared with the process aside.
@@ -78,19 +79,19 @@ struct termios2 lines_only(const struct termios2& from) {
   return modes;
 }
 
-int put_back(int slave, const struct termios2& modes, const char* output, size_t output_size,
-             const char* input, size_t input_size) {
+int put_back(int slave, const struct termios2& modes, std::string_view output,
+             std::string_view input) {
   bool canonical = (modes.c_lflag & ICANON) != 0;
   struct termios2 typing = canonical ? lines_only(modes) : without_processing(modes);
   int failed = sys::code_of(::ioctl(slave, TCSETS2, &typing));
-  for (size_t i = 0; i < input_size && failed == 0; i++) {
+  for (size_t i = 0; i < input.size() && failed == 0; i++) {
     char byte = canonical && input[i] == 0 ? kEndOfFile : input[i];
     failed = sys::code_of(::ioctl(slave, TIOCSTI, &byte));
   }
-  for (size_t done = 0; done < output_size && failed == 0;) {
-    ssize_t sent = ::write(slave, output + done, output_size - done);
+  while (!output.empty() && failed == 0) {
+    ssize_t sent = ::write(slave, output.data(), output.size());
     failed = sys::code_of(sent);
-    if (failed == 0) done += static_cast<size_t>(sent);
+    if (failed == 0) output.remove_prefix(static_cast<size_t>(sent));
   }
   int set = sys::code_of(::ioctl(slave, TCSETS2, &modes));
   return failed != 0 ? failed : set;
@@ -104,8 +105,8 @@ int take_and_put_back(int master, int slave, bool packet_mode, Queues* queues) {
   if (failed != 0) return failed;
   queues->output_size = drain(master, packet_mode ? 1 : 0, queues->output);
   queues->input_size = drain(slave, 0, queues->input);
-  return put_back(slave, modes, queues->output, queues->output_size, queues->input,
-                  queues->input_size);
+  return put_back(slave, modes, {queues->output, queues->output_size},
+                  {queues->input, queues->input_size});
 }
 
 // A slave that nobody has open must not be opened: the master would see it close again. One that is
@@ -153,8 +154,7 @@ Result<> fill_queues(const Fd& master, const schema::Tty& record) {
     return Error::malformed("the modes of a terminal have the wrong size");
   memcpy(&modes, record.termios().data(), sizeof modes);
   Fd slave = TRY(open_slave_of(master));
-  int failed = put_back(slave.get(), modes, record.output().data(), record.output().size(),
-                        record.input().data(), record.input().size());
+  int failed = put_back(slave.get(), modes, record.output(), record.input());
   if (failed != 0) return Error::system(failed, "put back what waited in a terminal");
   return {};
 }

@@ -151,7 +151,7 @@ Result<> connect_pair(FileRestorer& files, const UnixSocket& socket, const Fd& f
   Fd other_waits = files.take(kStash, socket_key(peer->unix_socket().inode()) + " filled");
   if (!other_waits.valid()) {
     files.stash(kStash, socket_key(socket.inode()) + " filled",
-                Fd(TRY(SYSCALL(::dup(fd.get()), "dup"))));
+                Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC"))));
     return {};
   }
   TRY(set_shutdown(fd, socket.shutdown()));

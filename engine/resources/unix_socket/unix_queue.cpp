@@ -40,9 +40,8 @@ struct Entry {
   int files[kMaxFiles];
 };
 
-union Control {
-  cmsghdr align;
-  char bytes[CMSG_SPACE(sizeof(int) * kMaxFiles) + CMSG_SPACE(sizeof(ucred)) + 512];
+struct Control {
+  alignas(cmsghdr) char bytes[CMSG_SPACE(sizeof(int) * kMaxFiles) + CMSG_SPACE(sizeof(ucred)) + 512];
 };
 
 struct Log {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,20 @@ TEST(Turns, one_at_a_time_needs_no_stack_of_its_own) {
   });
   EXPECT_EQ(stacks.size(), 2u);
   EXPECT_EQ(stacks[0], stacks[1]);
+}
+
+TEST(Turns, what_comes_between_is_on_the_stack_of_the_caller) {
+  int here = 0;
+  int between = 0;
+  take_turns(
+      40, 8, [](size_t) { Patience().wait(); },
+      [&] {
+        int there = 0;
+        const auto distance = reinterpret_cast<char*>(&here) - reinterpret_cast<char*>(&there);
+        EXPECT_LT(std::abs(distance), 64 << 10);
+        between++;
+      });
+  EXPECT_GE(between, 5);
 }
 
 TEST(Turns, patience_grows_long_by_waiting) {
