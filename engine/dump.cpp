@@ -10,6 +10,7 @@
 #include "engine/base/phase_clock.h"
 #include "engine/base/quiet_thread.h"
 #include "engine/base/turns.h"
+#include "engine/base/undo.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
 #include "engine/memory/memory_dump.h"
@@ -179,6 +180,7 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, const namespaces::Links& own,
                       Gathered& gathered, const DumpRequest& request) {
   vmas.begin(tree.tasks());
+  Undo end_reading([&] { vmas.end(); });  // the tree may be gone soon
   gathered.files.store_content_in(gathered.shared_memory);
   gathered.tasks.resize(tree.tasks().size());
   for (size_t i = 0; i < gathered.tasks.size(); i++) describe(tree.tasks()[i], &gathered.tasks[i]);

@@ -1,5 +1,7 @@
 #include "engine/memory/vma_reader.h"
 
+#include <algorithm>
+
 #include "engine/base/sys.h"
 
 namespace ncr {
@@ -35,6 +37,14 @@ void VmaReader::begin(const std::vector<Task>& tasks) {
     lines_.resize(tasks.size());
   }
   work_.notify_all();
+}
+
+void VmaReader::end() {
+  std::unique_lock lock(mutex_);
+  next_ = states_.size();
+  read_.wait(lock, [this] {
+    return std::find(states_.begin(), states_.end(), State::kBeingRead) == states_.end();
+  });
 }
 
 void VmaReader::read_ahead() {

@@ -20,8 +20,10 @@ class VmaReader {
   explicit VmaReader(unsigned threads);
   ~VmaReader();
 
-  // `tasks` must outlive the reader and stay frozen.
+  // `tasks` must stay, and stay frozen, until end().
   void begin(const std::vector<Task>& tasks);
+  // Nothing more is read when it returns.
+  void end();
 
   // The VMAs of tasks[index], once; waits for them or reads them itself.
   Result<std::vector<VmaLine>> take(size_t index);
