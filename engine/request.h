@@ -27,11 +27,42 @@ struct Progress {
   uint64_t total = 0;      // 0: unknown
 };
 
+// A moment at which a caller may act on the tree (a runtime sets up its network, a script freezes a
+// database). What the moments are called is criu's interface: "pre-dump", "post-dump",
+// "network-lock", "network-unlock", "setup-namespaces", "post-setup-namespaces", "pre-restore",
+// "post-restore", "pre-resume", "post-resume", "orphan-pts-master", "status-ready".
+struct Hook {
+  const char* name = "";
+  pid_t pid = 0;  // of the root, as the caller's pid namespace numbers it; 0 if there is none yet
+  int fd = -1;    // "orphan-pts-master": the terminal's other end
+};
+
 // How the caller follows and stops the work. Every member may be empty.
 struct Callbacks {
   std::function<void(const Progress&)> progress;
   std::function<bool()> cancelled;  // asked often; true ends the request with kCancelled
+  // An error fails the request. A restore that is no sibling calls it in a fork of the caller.
+  std::function<Result<>(const Hook&)> hook;
   Log log;
+};
+
+enum class TcpPolicy { kRefuse, kKeep, kClose };  // for established connections
+enum class NetworkLockMethod { kNftables, kSkip };
+enum class CgroupMode {
+  kIgnore,
+  kNone,
+  kProps,
+  kSoft,
+  kFull,
+  kStrict
+};  // criu(8), --manage-cgroups
+
+// A thing outside the tree that it holds. At a dump: its name in the tree, and the key that the
+// image remembers instead of its content. At a restore: the key, and what takes its place.
+struct External {
+  std::string kind;    // "mnt", "net", "pid", "tty", "unix", "file", "dev", "veth", "macvlan" ...
+  std::string object;  // dump: "/dev", "4026531840", "8800:1"; restore: the key
+  std::string value;   // dump: the key; restore: a path, a link's name
 };
 
 struct DumpRequest {
@@ -40,6 +71,20 @@ struct DumpRequest {
   FinalState final_state = FinalState::kKill;
   ShellJob shell_job = ShellJob::kRefuse;
   std::string freeze_cgroup;  // absolute path of a cgroup directory, v1 freezer or v2
+  std::string root;           // of the tree's mount namespace, as the caller sees it; may be empty
+  std::vector<External> externals;
+  bool external_mounts_auto = false;  // mounts whose source is outside the tree are external
+  uint64_t empty_namespaces = 0;      // CLONE_NEW*: made again, but without what is in them
+  TcpPolicy tcp = TcpPolicy::kRefuse;
+  bool tcp_skip_in_flight = false;  // connections not accepted yet are dropped, not refused
+  NetworkLockMethod network_lock = NetworkLockMethod::kNftables;
+  bool external_unix_sockets = false;
+  CgroupMode cgroups = CgroupMode::kSoft;
+  std::string
+      parent_images;  // images directory relative to images_dir; pages as there are not stored
+  bool track_memory = false;  // for the next incremental dump
+  int page_server = -1;       // a connected socket: pages go there (engine/page_server.h)
+  bool lazy_pages = false;    // pages are served from here when the restored tree asks for them
   uint32_t freeze_timeout_ms = 10'000;
   unsigned threads = 0;    // page copying; 0: as many as CPUs, 4 at most
   std::string trace_file;  // Chrome trace of the phases
@@ -66,12 +111,35 @@ struct InheritedFd {  // a descriptor of ours that takes the place of one in the
   int fd = -1;
 };
 
+struct JoinedNamespace {
+  std::string kind;  // "net", "ipc" ..., as in /proc/PID/ns
+  std::string path;  // of an nsfs file
+};
+
+struct CgroupRoot {
+  std::string controllers;  // comma separated, "" for v2
+  std::string path;         // where the tree's root cgroup is to be
+};
+
 struct RestoreRequest {
   std::string images_dir;
   AfterRestore after = AfterRestore::kRun;
   ShellJob shell_job = ShellJob::kRefuse;
   bool root_is_sibling = false;  // the root becomes a child of our parent, not of us
   std::vector<InheritedFd> inherited;
+  std::string root;  // becomes the root of the tree's mount namespace: a mount point
+  std::vector<External> externals;
+  std::vector<JoinedNamespace> joined;  // in place of those of the image
+  uint64_t empty_namespaces = 0;
+  TcpPolicy tcp = TcpPolicy::kRefuse;
+  CgroupMode cgroups = CgroupMode::kSoft;
+  std::vector<CgroupRoot> cgroup_roots;
+  bool orphan_pts_master =
+      false;                // a terminal whose other end was outside is made, and handed over
+  std::string lsm_profile;  // "apparmor:NAME" or "selinux:LABEL", "" as in the image
+  std::string lsm_mount_context;
+  bool lazy_pages = false;
+  std::string lazy_pages_socket;  // where the daemon listens
   unsigned threads = 0;
   std::string trace_file;
   Callbacks callbacks;

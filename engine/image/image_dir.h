@@ -19,6 +19,8 @@ inline constexpr char kInventoryFile[] = "inventory.img";
 inline constexpr char kTasksFile[] = "tasks.img";                 // Task
 inline constexpr char kFilesFile[] = "files.img";                 // OpenFile; may be absent
 inline constexpr char kSharedMemoryFile[] = "shared_memory.img";  // SharedMemory; may be absent
+inline constexpr char kNamespacesFile[] = "namespaces.img";       // Namespace; may be absent
+inline constexpr char kCgroupsFile[] = "cgroups.img";             // CgroupHierarchy; may be absent
 inline constexpr char kPagemapFile[] = "pagemap.img";             // ChunkTable, then PageMap ...
 inline constexpr char kPagesFile[] = "pages-1.img";               // raw pages
 

@@ -96,7 +96,8 @@ class Opening {
 
   // The directory holds the files of the inventory and no other image file.
   Result<> file_table() {
-    std::set<std::string> known = {kTasksFile, kFilesFile, kSharedMemoryFile, kPagemapFile,
+    std::set<std::string> known = {kTasksFile,      kFilesFile,   kSharedMemoryFile,
+                                   kNamespacesFile, kCgroupsFile, kPagemapFile,
                                    kPagesFile};
     for (const schema::FileEntry& entry : image_->inventory.files()) {
       if (known.count(entry.name()) == 0) {
@@ -130,6 +131,10 @@ class Opening {
     }
     views = TRY(load(kSharedMemoryFile));
     image_->shared_memory = TRY(parse_all<schema::SharedMemory>(kSharedMemoryFile, views, 0));
+    views = TRY(load(kNamespacesFile));
+    image_->namespaces = TRY(parse_all<schema::Namespace>(kNamespacesFile, views, 0));
+    views = TRY(load(kCgroupsFile));
+    image_->cgroups = TRY(parse_all<schema::CgroupHierarchy>(kCgroupsFile, views, 0));
     return {};
   }
 

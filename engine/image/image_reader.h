@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "engine/base/sys.h"
+#include "cgroup.pb.h"
 #include "inventory.pb.h"
 #include "memory.pb.h"
+#include "namespace.pb.h"
 #include "open_file.pb.h"
 #include "task.pb.h"
 
@@ -26,6 +28,8 @@ struct Image {
   std::vector<schema::Task> tasks;  // parents before children; tasks[0] is the root
   std::unordered_map<uint32_t, schema::OpenFile> files;  // by id
   std::vector<schema::SharedMemory> shared_memory;
+  std::vector<schema::Namespace> namespaces;
+  std::vector<schema::CgroupHierarchy> cgroups;
   std::unordered_map<int32_t, schema::PageMap> task_pages;    // by pid
   std::unordered_map<uint64_t, schema::PageMap> shmem_pages;  // by shared memory id
   std::string path;

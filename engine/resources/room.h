@@ -10,17 +10,21 @@
 
 #include "engine/base/ids.h"
 #include "engine/base/sys.h"
+#include "engine/image/image_reader.h"
 #include "engine/resources/blockers.h"
 #include "engine/resources/step_list.h"
 #include "engine/tracee/batch.h"
 #include "engine/tree/frozen_tree.h"
+#include "namespace.pb.h"
 #include "open_file.pb.h"
 #include "task.pb.h"
 
 namespace ncr {
 
 class FileTable;  // engine/resources/file_table.h: identity of open file descriptions during a dump
-class FileRestorer;  // engine/resources/file_restorer.h: the files of one task being born
+class SharedMemoryTable;    // engine/memory/shared_memory_table.h: where bulk content goes
+class SharedMemoryObjects;  // engine/resources/shared_memory/shared_memory.h
+class FileRestorer;         // engine/resources/file_restorer.h: the files of one task being born
 
 // ---- State of a task
 // -------------------------------------------------------------------------------------------------
@@ -116,7 +120,41 @@ struct FdRoom {
   Result<> (*late)(const schema::OpenFile&, FdNumber number, StepList&) = nullptr;
 };
 
-const std::vector<const TaskRoom*>& task_rooms();  // in the order of rooms.inc
+// ---- Namespaces (docs/adr/0011)
+
+// A namespace of the tree that is not the engine's own.
+struct NamespaceProbe {
+  const std::vector<Task>& tasks;  // all of the tree
+  const Task& member;              // a live task in it: its /proc shows the namespace
+  Fd fd;                           // of nsfs
+  const DumpRequest& request;
+  SharedMemoryTable& content;  // bulk data (files of a tmpfs, System V segments)
+};
+
+// A namespace that the root task of a restored tree has just made, and is in.
+struct NamespaceBuild {
+  const Image& image;
+  const RestoreRequest& request;
+  const SharedMemoryObjects& content;
+  const schema::Namespace& record;
+};
+
+struct NamespaceRoom {
+  const char* name = nullptr;  // of the link in /proc/PID/ns
+  schema::Namespace::ContentCase kind{};
+  uint64_t clone_flag = 0;
+
+  // Dump, the tree stopped: on a thread of the engine that has entered the namespace (mnt: and has
+  // its root as "/"; /proc is then the tree's, so whatever is the engine's must be opened before).
+  // Names what cannot be restored. Not called for an external or empty one.
+  Result<> (*dump)(const NamespaceProbe&, schema::Namespace*, Blockers&) = nullptr;
+  // Restore, root task: fills it. The order is that of rooms.inc. Not called for an external one;
+  // for an empty one it does what every new namespace of this kind needs.
+  Result<> (*build)(const NamespaceBuild&) = nullptr;
+};
+
+const std::vector<const NamespaceRoom*>& namespace_rooms();  // in the order of rooms.inc
+const std::vector<const TaskRoom*>& task_rooms();            // in the order of rooms.inc
 const std::vector<const FdRoom*>& fd_rooms();
 const FdRoom* fd_room_of(schema::OpenFile::KindCase kind);  // null if unknown
 

@@ -8,9 +8,14 @@
   namespace ncr::name {        \
   extern const TaskRoom kRoom; \
   }
+#define NAMESPACE_ROOM(name)        \
+  namespace ncr::name {             \
+  extern const NamespaceRoom kRoom; \
+  }
 #include "engine/resources/rooms.inc"
 #undef FD_ROOM
 #undef TASK_ROOM
+#undef NAMESPACE_ROOM
 
 namespace ncr {
 
@@ -18,9 +23,11 @@ const std::vector<const TaskRoom*>& task_rooms() {
   static const std::vector<const TaskRoom*> rooms = {
 #define FD_ROOM(name)
 #define TASK_ROOM(name) &name::kRoom,
+#define NAMESPACE_ROOM(name)
 #include "engine/resources/rooms.inc"
 #undef FD_ROOM
 #undef TASK_ROOM
+#undef NAMESPACE_ROOM
   };
   return rooms;
 }
@@ -29,9 +36,24 @@ const std::vector<const FdRoom*>& fd_rooms() {
   static const std::vector<const FdRoom*> rooms = {
 #define FD_ROOM(name) &name::kRoom,
 #define TASK_ROOM(name)
+#define NAMESPACE_ROOM(name)
 #include "engine/resources/rooms.inc"
 #undef FD_ROOM
 #undef TASK_ROOM
+#undef NAMESPACE_ROOM
+  };
+  return rooms;
+}
+
+const std::vector<const NamespaceRoom*>& namespace_rooms() {
+  static const std::vector<const NamespaceRoom*> rooms = {
+#define FD_ROOM(name)
+#define TASK_ROOM(name)
+#define NAMESPACE_ROOM(name) &name::kRoom,
+#include "engine/resources/rooms.inc"
+#undef FD_ROOM
+#undef TASK_ROOM
+#undef NAMESPACE_ROOM
   };
   return rooms;
 }
