@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/c_request.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_reader.h"
 #include "engine/report/json.h"
@@ -45,73 +46,6 @@ ncr_status fail(const Error& error, ncr_error** out) {
 
 void put_report(const std::string& json, char** out) {
   if (out != nullptr) *out = ::strdup(json.c_str());
-}
-
-std::string text_or_empty(const char* text) { return text == nullptr ? "" : text; }
-
-// An options structure of an older caller is shorter than ours: what it does not have keeps its
-// default.
-template <class Options>
-Result<Options> widened(const Options* given, const Options& defaults) {
-  if (given == nullptr) return Error::usage("no options were given");
-  if (given->size < sizeof(size_t) || given->size > sizeof(Options))
-    return Error::usage(
-        "options->size is not set; start from the NCR_..._INIT macro of the header you build with");
-  Options options = defaults;
-  std::memcpy(&options, given, given->size);
-  return options;
-}
-
-Callbacks wrap(const ncr_callbacks* given) {
-  Callbacks callbacks;
-  if (given == nullptr) return callbacks;
-  ncr_callbacks copy = *given;
-  if (copy.progress != nullptr)
-    callbacks.progress = [copy](const Progress& p) {
-      copy.progress(copy.user, p.phase, p.done, p.total);
-    };
-  if (copy.cancelled != nullptr)
-    callbacks.cancelled = [copy] { return copy.cancelled(copy.user) != 0; };
-  if (copy.log != nullptr)
-    callbacks.log =
-        Log(static_cast<LogLevel>(copy.log_level), [copy](LogLevel level, const std::string& line) {
-          copy.log(copy.user, static_cast<ncr_log_level>(level), line.c_str());
-        });
-  return callbacks;
-}
-
-Result<DumpRequest> dump_request(const ncr_dump_options* given) {
-  ncr_dump_options options = TRY(widened(given, ncr_dump_options NCR_DUMP_OPTIONS_INIT));
-  if (options.pid <= 0)
-    return Error::usage(strf("pid %d is not a process; name the root of the tree", options.pid));
-  if (options.images_dir == nullptr) return Error::usage("no images directory was named");
-  DumpRequest request;
-  request.pid = options.pid;
-  request.images_dir = options.images_dir;
-  request.final_state = options.final_state == NCR_LEAVE_RUNNING   ? FinalState::kRun
-                        : options.final_state == NCR_LEAVE_STOPPED ? FinalState::kStop
-                                                                   : FinalState::kKill;
-  request.shell_job = options.shell_job != 0 ? ShellJob::kInheritTerminal : ShellJob::kRefuse;
-  request.freeze_cgroup = text_or_empty(options.freeze_cgroup);
-  request.freeze_timeout_ms = options.freeze_timeout_ms;
-  request.threads = options.threads;
-  request.trace_file = text_or_empty(options.trace_file);
-  request.callbacks = wrap(options.callbacks);
-  return request;
-}
-
-Result<RestoreRequest> restore_request(const ncr_restore_options* given) {
-  ncr_restore_options options = TRY(widened(given, ncr_restore_options NCR_RESTORE_OPTIONS_INIT));
-  if (options.images_dir == nullptr) return Error::usage("no images directory was named");
-  RestoreRequest request;
-  request.images_dir = options.images_dir;
-  request.after = options.leave_stopped != 0 ? AfterRestore::kStop : AfterRestore::kRun;
-  request.shell_job = options.shell_job != 0 ? ShellJob::kInheritTerminal : ShellJob::kRefuse;
-  request.root_is_sibling = options.sibling != 0;
-  request.threads = options.threads;
-  request.trace_file = text_or_empty(options.trace_file);
-  request.callbacks = wrap(options.callbacks);
-  return request;
 }
 
 Result<Image> open_and_check(const char* images_dir) {

@@ -52,6 +52,16 @@ typedef enum ncr_log_level {
   NCR_LOG_DEBUG
 } ncr_log_level;
 
+/* A moment at which a caller may act on the tree: bring network links into it, write its pid down.
+ * Names are those of criu(8): "pre-dump", "post-dump", "network-lock", "network-unlock",
+ * "setup-namespaces", "post-setup-namespaces", "pre-restore", "post-restore", "pre-resume",
+ * "post-resume", "orphan-pts-master". More may follow: answer 0 to what you do not know. */
+typedef struct ncr_hook {
+  const char* name;
+  pid_t pid; /* of the root, in the caller's pid namespace; 0 if there is none yet */
+  int fd;    /* "orphan-pts-master": the terminal's other end, the engine's to close; else -1 */
+} ncr_hook;
+
 /* How a caller follows and stops the work. Called on the thread that made the call; any may be
  * NULL. */
 typedef struct ncr_callbacks {
@@ -63,11 +73,51 @@ typedef struct ncr_callbacks {
   int (*cancelled)(void* user);
   void (*log)(void* user, ncr_log_level level, const char* line);
   ncr_log_level log_level;
+  /* nonzero fails the call. A restore whose root is no sibling calls it in a fork of the caller:
+   * what it writes to memory is lost. */
+  int (*hook)(void* user, const ncr_hook* hook);
 } ncr_callbacks;
 #define NCR_CALLBACKS_INIT \
-  { sizeof(ncr_callbacks), NULL, NULL, NULL, NULL, NCR_LOG_WARNING }
+  { sizeof(ncr_callbacks), NULL, NULL, NULL, NULL, NCR_LOG_WARNING, NULL }
 
 typedef enum ncr_final_state { NCR_KILL, NCR_LEAVE_RUNNING, NCR_LEAVE_STOPPED } ncr_final_state;
+
+/* Established TCP connections */
+typedef enum ncr_tcp { NCR_TCP_REFUSE, NCR_TCP_KEEP, NCR_TCP_CLOSE } ncr_tcp;
+/* How peers are kept from noticing that a tree with connections stands still */
+typedef enum ncr_network_lock { NCR_LOCK_NFTABLES, NCR_LOCK_SKIP } ncr_network_lock;
+/* criu(8), --manage-cgroups */
+typedef enum ncr_cgroup_mode {
+  NCR_CGROUP_IGNORE,
+  NCR_CGROUP_NONE,
+  NCR_CGROUP_PROPS,
+  NCR_CGROUP_SOFT,
+  NCR_CGROUP_FULL,
+  NCR_CGROUP_STRICT
+} ncr_cgroup_mode;
+
+/* A thing outside the tree that it holds. */
+typedef struct ncr_external {
+  const char* kind;   /* "mnt", "net", "pid", "tty", "unix", "file", "dev", "veth", "macvlan" ... */
+  const char* object; /* dump: its name in the tree, "/dev", "4026531840"; restore: the key */
+  const char* value;  /* dump: the key that the image remembers; restore: what takes its place */
+} ncr_external;
+
+/* A descriptor of the caller that takes the place of one in the image. */
+typedef struct ncr_inherited_fd {
+  const char* key; /* "pipe:[1234]", "tty[8800:1]", the key of an external, a path */
+  int fd;
+} ncr_inherited_fd;
+
+typedef struct ncr_joined_namespace {
+  const char* kind; /* "net", "ipc" ..., as in /proc/PID/ns */
+  const char* path; /* of a namespace file, or a pid */
+} ncr_joined_namespace;
+
+typedef struct ncr_cgroup_root {
+  const char* controllers; /* comma separated; NULL or "" for v2, and for all that are not named */
+  const char* path;        /* where the tree's root cgroup is to be */
+} ncr_cgroup_root;
 
 typedef struct ncr_dump_options {
   size_t size;
@@ -80,9 +130,26 @@ typedef struct ncr_dump_options {
   unsigned threads;       /* that copy pages; 0: as many as CPUs, 4 at most */
   const char* trace_file; /* Chrome trace of the phases, or NULL */
   const ncr_callbacks* callbacks;
+  const char* root; /* of the tree's mount namespace, as the caller sees it, or NULL */
+  const ncr_external* externals;
+  size_t n_externals;
+  int external_mounts_auto;  /* nonzero: mounts whose source is outside the tree are external */
+  uint64_t empty_namespaces; /* CLONE_NEW*: made again, but without what is in them */
+  ncr_tcp tcp;
+  int tcp_skip_in_flight; /* nonzero: connections not accepted yet are dropped, not refused */
+  ncr_network_lock network_lock;
+  int external_unix_sockets; /* nonzero: peers of unix sockets may lie outside the tree */
+  ncr_cgroup_mode cgroups;
+  const char* parent_images; /* relative to images_dir: pages as they are there are not stored */
+  int track_memory;          /* nonzero: the next dump may name this one as its parent */
+  int page_server;           /* a connected socket that pages go to, or -1 */
+  int lazy_pages;            /* nonzero: the restored tree gets its pages from here */
 } ncr_dump_options;
-#define NCR_DUMP_OPTIONS_INIT \
-  { sizeof(ncr_dump_options), 0, NULL, NCR_KILL, 0, NULL, 10000, 0, NULL, NULL }
+#define NCR_DUMP_OPTIONS_INIT                                                                     \
+  {                                                                                               \
+    sizeof(ncr_dump_options), 0, NULL, NCR_KILL, 0, NULL, 10000, 0, NULL, NULL, NULL, NULL, 0, 0, \
+        0, NCR_TCP_REFUSE, 0, NCR_LOCK_NFTABLES, 0, NCR_CGROUP_SOFT, NULL, 0, -1, 0               \
+  }
 
 typedef struct ncr_restore_options {
   size_t size;
@@ -93,9 +160,30 @@ typedef struct ncr_restore_options {
   unsigned threads;
   const char* trace_file;
   const ncr_callbacks* callbacks;
+  const char* root; /* becomes the root of the tree's mount namespace: a mount point; or NULL */
+  const ncr_external* externals;
+  size_t n_externals;
+  const ncr_inherited_fd* inherited;
+  size_t n_inherited;
+  const ncr_joined_namespace* joined; /* in place of those of the image */
+  size_t n_joined;
+  uint64_t empty_namespaces; /* CLONE_NEW* */
+  ncr_tcp tcp;
+  ncr_cgroup_mode cgroups;
+  const ncr_cgroup_root* cgroup_roots;
+  size_t n_cgroup_roots;
+  /* nonzero: a terminal whose other end was outside is made, and handed to the hook */
+  int orphan_pts_master;
+  const char* lsm_profile; /* "apparmor:NAME" or "selinux:LABEL"; NULL: as in the image */
+  const char* lsm_mount_context;
+  int lazy_pages;
+  const char* lazy_pages_socket; /* where the daemon that has the pages listens */
 } ncr_restore_options;
-#define NCR_RESTORE_OPTIONS_INIT \
-  { sizeof(ncr_restore_options), NULL, 0, 0, 0, 0, NULL, NULL }
+#define NCR_RESTORE_OPTIONS_INIT                                                                   \
+  {                                                                                                \
+    sizeof(ncr_restore_options), NULL, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, 0, 0, \
+        NCR_TCP_REFUSE, NCR_CGROUP_SOFT, NULL, 0, 0, NULL, NULL, 0, NULL                           \
+  }
 
 /* Every call below: *report gets a JSON object (free with ncr_string_free), *error the reason of a
  * failure; either may be NULL. */

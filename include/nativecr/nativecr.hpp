@@ -5,8 +5,46 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace nativecr {
+
+// Elements of the C interface's lists, with owners of their strings; c_list() borrows from them.
+struct External {
+  std::string kind, object, value;
+};
+struct InheritedFd {
+  std::string key;
+  int fd = -1;
+};
+struct JoinedNamespace {
+  std::string kind, path;
+};
+struct CgroupRoot {
+  std::string controllers, path;
+};
+
+inline std::vector<ncr_external> c_list(const std::vector<External>& list) {
+  std::vector<ncr_external> out;
+  for (const External& item : list)
+    out.push_back({item.kind.c_str(), item.object.c_str(), item.value.c_str()});
+  return out;
+}
+inline std::vector<ncr_inherited_fd> c_list(const std::vector<InheritedFd>& list) {
+  std::vector<ncr_inherited_fd> out;
+  for (const InheritedFd& item : list) out.push_back({item.key.c_str(), item.fd});
+  return out;
+}
+inline std::vector<ncr_joined_namespace> c_list(const std::vector<JoinedNamespace>& list) {
+  std::vector<ncr_joined_namespace> out;
+  for (const JoinedNamespace& item : list) out.push_back({item.kind.c_str(), item.path.c_str()});
+  return out;
+}
+inline std::vector<ncr_cgroup_root> c_list(const std::vector<CgroupRoot>& list) {
+  std::vector<ncr_cgroup_root> out;
+  for (const CgroupRoot& item : list) out.push_back({item.controllers.c_str(), item.path.c_str()});
+  return out;
+}
 
 // What a call answered: its status, its JSON report, and on failure the sentence that says why.
 class Outcome {

@@ -12,7 +12,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__f
 LEVELS = [
     ["frontends"],
     ["include"],
-    ["engine/dump.cpp", "engine/restore.cpp", "engine/c_api.cpp", "engine/report"],
+    ["engine/dump.cpp", "engine/restore.cpp", "engine/c_api.cpp", "engine/c_request", "engine/report"],
     ["engine/resources", "engine/restore_plan", "engine/tree", "engine/tracee", "engine/memory", "engine/image", "engine/request"],
     ["restorer", "parasite"],
     ["arch"],

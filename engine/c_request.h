@@ -1,0 +1,12 @@
+// The structures of the C interface, of any age, as requests of the engine's own.
+#pragma once
+
+#include "engine/request.h"
+#include "nativecr/nativecr.h"
+
+namespace ncr {
+
+Result<DumpRequest> dump_request(const ncr_dump_options* given);
+Result<RestoreRequest> restore_request(const ncr_restore_options* given);
+
+}  // namespace ncr
