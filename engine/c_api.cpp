@@ -127,4 +127,21 @@ ncr_status ncr_verify(const char* images_dir, char** report, ncr_error** error) 
   return NCR_OK;
 }
 
+ncr_status ncr_predump(const ncr_dump_options*, char**, ncr_error** error) {
+  return ncr::fail(ncr::Error::unsupported("pre-dumps are not built into this version"), error);
+}
+
+ncr_status ncr_page_server(const ncr_page_server_options*, char**, ncr_error** error) {
+  return ncr::fail(ncr::Error::unsupported("the page server is not built into this version"),
+                   error);
+}
+
+ncr_status ncr_lazy_pages(const ncr_lazy_pages_options*, char**, ncr_error** error) {
+  return ncr::fail(ncr::Error::unsupported("lazy pages are not built into this version"), error);
+}
+
+ncr_status ncr_dedup(const char*, char**, ncr_error** error) {
+  return ncr::fail(ncr::Error::unsupported("dedup is not built into this version"), error);
+}
+
 }  // extern "C"

@@ -210,6 +210,58 @@ NCR_EXPORT ncr_status ncr_inspect(const char* images_dir, char** report, ncr_err
  * tasks. */
 NCR_EXPORT ncr_status ncr_verify(const char* images_dir, char** report, ncr_error** error);
 
+/* ---- Memory in several steps ----
+ *
+ * Incremental: ncr_predump() writes the memory of a tree that runs on, as often as is worth it; a
+ * last ncr_dump() whose parent_images names the last of them stores only what differs.
+ * Over the network: ncr_page_server() takes the pages of a dump on another machine into a directory
+ * of its own; that directory and the dump's are then put together (no file is in both).
+ * Lazily: ncr_lazy_pages() gives a tree restored with lazy_pages its pages when it asks for them.
+ */
+
+/* Memory only: what cannot be restored, but can be the parent of a dump. The tree stands still for
+ * a moment. Of the options: pid, images_dir, parent_images, page_server, freeze_*, threads,
+ * trace_file, callbacks. JSON as of ncr_dump(). */
+NCR_EXPORT ncr_status ncr_predump(const ncr_dump_options* options, char** report,
+                                  ncr_error** error);
+
+typedef struct ncr_page_server_options {
+  size_t size;
+  const char* images_dir; /* gets pages-1.img; made if missing */
+  const char* address;    /* to listen at, numeric; NULL: every IPv4 address */
+  uint16_t port;          /* 0: the kernel chooses */
+  int socket;    /* a connected or a listening socket of the caller in their place; or -1 */
+  int status_fd; /* gets one NUL byte once the server listens; or -1 */
+  const ncr_callbacks* callbacks;
+} ncr_page_server_options;
+#define NCR_PAGE_SERVER_OPTIONS_INIT \
+  { sizeof(ncr_page_server_options), NULL, NULL, 0, -1, -1, NULL }
+
+/* Serves one dump and returns when its pages are on disk. A dump uses it by ncr_dump_options.
+ * page_server, a socket connected to it. JSON: pages, bytes. */
+NCR_EXPORT ncr_status ncr_page_server(const ncr_page_server_options* options, char** report,
+                                      ncr_error** error);
+
+typedef struct ncr_lazy_pages_options {
+  size_t size;
+  const char* images_dir;
+  const char* socket_path; /* where ncr_restore() finds it; NULL: images_dir/lazy-pages.socket */
+  int page_server; /* a socket connected to a dump with lazy_pages, which has the pages; or -1 */
+  int status_fd;   /* gets one NUL byte once it listens; or -1 */
+  const ncr_callbacks* callbacks;
+} ncr_lazy_pages_options;
+#define NCR_LAZY_PAGES_OPTIONS_INIT \
+  { sizeof(ncr_lazy_pages_options), NULL, NULL, -1, -1, NULL }
+
+/* Serves one restored tree and returns when it has all of its pages. Blocks for as long; if it is
+ * killed before, so is the tree. JSON: pages {faults, copied, zero}. */
+NCR_EXPORT ncr_status ncr_lazy_pages(const ncr_lazy_pages_options* options, char** report,
+                                     ncr_error** error);
+
+/* Gives up what the parents of this image store and the image does not use: their pages files get
+ * holes. They can no longer be restored by themselves. JSON: pages, bytes. */
+NCR_EXPORT ncr_status ncr_dedup(const char* images_dir, char** report, ncr_error** error);
+
 NCR_EXPORT void ncr_string_free(char* string); /* NULL is fine */
 NCR_EXPORT const char* ncr_version(void);      /* "0.1.0" */
 

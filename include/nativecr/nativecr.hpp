@@ -92,4 +92,22 @@ inline Outcome verify(const std::string& images_dir) {
   });
 }
 
+inline Outcome predump(const ncr_dump_options& options) {
+  return call(
+      [&](char** report, ncr_error** error) { return ncr_predump(&options, report, error); });
+}
+inline Outcome page_server(const ncr_page_server_options& options) {
+  return call(
+      [&](char** report, ncr_error** error) { return ncr_page_server(&options, report, error); });
+}
+inline Outcome lazy_pages(const ncr_lazy_pages_options& options) {
+  return call(
+      [&](char** report, ncr_error** error) { return ncr_lazy_pages(&options, report, error); });
+}
+inline Outcome dedup(const std::string& images_dir) {
+  return call([&](char** report, ncr_error** error) {
+    return ncr_dedup(images_dir.c_str(), report, error);
+  });
+}
+
 }  // namespace nativecr
