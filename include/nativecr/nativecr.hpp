@@ -9,7 +9,8 @@
 
 namespace nativecr {
 
-// Elements of the C interface's lists, with owners of their strings; c_list() borrows from them.
+// Elements of the C interface's lists, with owners of their strings; c_list() borrows from them, so
+// it takes no temporaries.
 struct External {
   std::string kind, object, value;
 };
@@ -45,6 +46,8 @@ inline std::vector<ncr_cgroup_root> c_list(const std::vector<CgroupRoot>& list) 
   for (const CgroupRoot& item : list) out.push_back({item.controllers.c_str(), item.path.c_str()});
   return out;
 }
+template <class Item>
+void c_list(std::vector<Item>&&) = delete;
 
 // What a call answered: its status, its JSON report, and on failure the sentence that says why.
 class Outcome {

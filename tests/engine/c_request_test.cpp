@@ -91,10 +91,14 @@ TEST(c_request, a_dump_carries_everything_over) {
 }
 
 TEST(c_request, a_restore_carries_everything_over) {
-  const auto externals = nativecr::c_list(std::vector<nativecr::External>{{"mnt", "key", "/dev"}});
-  const auto inherited = nativecr::c_list(std::vector<nativecr::InheritedFd>{{"pipe:[1]", 5}});
-  const auto joined = nativecr::c_list(std::vector<nativecr::JoinedNamespace>{{"net", "/n"}});
-  const auto roots = nativecr::c_list(std::vector<nativecr::CgroupRoot>{{"cpu,memory", "/c"}});
+  const std::vector<nativecr::External> external_owner = {{"mnt", "key", "/dev"}};
+  const std::vector<nativecr::InheritedFd> inherited_owner = {{"pipe:[1]", 5}};
+  const std::vector<nativecr::JoinedNamespace> joined_owner = {{"net", "/n"}};
+  const std::vector<nativecr::CgroupRoot> root_owner = {{"cpu,memory", "/c"}};
+  const auto externals = nativecr::c_list(external_owner);
+  const auto inherited = nativecr::c_list(inherited_owner);
+  const auto joined = nativecr::c_list(joined_owner);
+  const auto roots = nativecr::c_list(root_owner);
   ncr_restore_options options = smallest_restore();
   options.root = "/root";
   options.externals = externals.data();
