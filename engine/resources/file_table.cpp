@@ -88,9 +88,11 @@ Result<> take_info(const std::string& text, FdProbe& probe) {
   return {};
 }
 
-Result<FdProbe> open_probe(const Task& task, int number, const std::string& fdinfo) {
+Result<FdProbe> open_probe(const Task& task, int number, const std::string& fdinfo,
+                           const MountView* view) {
   FdProbe probe;
   probe.task = &task;
+  probe.view = view;
   probe.number = FdNumber{number};
   TRY(take_info(fdinfo, probe));
   probe.local = TRY(sys::pidfd_getfd(task.pidfd, number));
@@ -205,6 +207,8 @@ struct FileTable::Impl {
   std::vector<Fd> kept;  // descriptions that no task has: held so that kcmp finds them
   std::vector<Unfinished> unfinished;
   SharedMemoryTable* shared_memory = nullptr;
+  MountViews views;
+  const MountView* view = &views.own();  // of the task that was added last
 
   // The place of `holder` in `list`, and whether it is there already.
   template <class T, class ToHolder>
@@ -285,7 +289,7 @@ Result<uint32_t> FileTable::Impl::intern_number(FileTable& table, const Task& ta
   if (known_number != numbers[task.pid].end()) return known_number->second;
   uint32_t id = same_as_parent(task, number);
   if (id == 0) {
-    FdProbe probe = TRY_WHILE(open_probe(task, number, fdinfo), "fd %d", number);
+    FdProbe probe = TRY_WHILE(open_probe(task, number, fdinfo, view), "fd %d", number);
     id = TRY(intern(table, std::move(probe), {task.pid, number}, blockers));
   }
   if (id == 0) return id;
@@ -307,6 +311,7 @@ SharedMemoryTable* FileTable::shared_memory() const { return impl_->shared_memor
 Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, schema::Task* record,
                              Blockers* blockers) {
   if (!task.alive()) return {};
+  impl_->view = TRY(impl_->views.of(task));
   Holder self{task.pid, 0};
   auto [index, shared] =
       TRY(Impl::place(impl_->tables, self, KCMP_FILES, [](const Holder& entry) { return entry; }));
@@ -333,6 +338,7 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
 
 Result<uint32_t> FileTable::add_local(Fd fd) {
   FdProbe probe = TRY(open_local_probe(std::move(fd)));
+  probe.view = impl_->view;
   Holder holder{::getpid(), probe.local.get()};
   return impl_->intern(*this, std::move(probe), holder, nullptr);
 }
@@ -345,6 +351,7 @@ Result<uint32_t> FileTable::id_of(const Task& task, FdNumber number) {
 Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool deleted,
                                        uint32_t flags) {
   FdProbe probe;
+  probe.view = impl_->view;
   TRY(SYSCALL(::fstat(opened.get(), &probe.stat), "fstat %s", path.c_str()));
   auto [entry, is_new] =
       impl_->mapped.try_emplace({probe.stat.st_dev, probe.stat.st_ino, flags & O_ACCMODE}, 0);

@@ -29,12 +29,12 @@ class FileTable {
   // any, and is an error if not: one pass serves preflight and dump.
   Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record,
                     Blockers* blockers = nullptr);
-  // A descriptor that we hold ourselves (in flight in a socket): same description, same id. 0 is
+  // A descriptor that we hold ourselves (in flight in a socket of the task added last): same description, same id. 0 is
   // never an id.
   Result<uint32_t> add_local(Fd fd);
   // The file at descriptor `number` of `task`, e.g. an epoll target.
   Result<uint32_t> id_of(const Task& task, FdNumber number);
-  // A file behind a mapping, or the executable: opened by us (O_PATH or O_RDONLY/O_RDWR),
+  // A file behind a mapping, or the executable, of the task added last: opened by us (O_PATH or O_RDONLY/O_RDWR),
   // deduplicated by device, inode and access mode.
   Result<uint32_t> add_mapped(Fd opened, const std::string& path, bool deleted, uint32_t flags);
 

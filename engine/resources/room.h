@@ -15,6 +15,7 @@
 #include "engine/resources/step_list.h"
 #include "engine/tracee/batch.h"
 #include "engine/tree/frozen_tree.h"
+#include "engine/tree/mount_view.h"
 #include "namespace.pb.h"
 #include "open_file.pb.h"
 #include "task.pb.h"
@@ -78,7 +79,10 @@ struct FdProbe {
   uint64_t position = 0;  // of fdinfo
   uint32_t flags = 0;     // of fdinfo: O_*, without O_CLOEXEC
   int mount_id = 0;
+  const MountView* view = nullptr;  // where `link` is looked up; null: as the engine sees paths
 
+  // Whether the file is what `path` names, in the namespace of its holder.
+  bool is_at(const std::string& path) const;
   std::string where() const;  // "fd 7 (/path)", for messages
 };
 

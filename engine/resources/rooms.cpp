@@ -64,6 +64,10 @@ const FdRoom* fd_room_of(schema::OpenFile::KindCase kind) {
   return nullptr;
 }
 
+bool FdProbe::is_at(const std::string& path) const {
+  return view != nullptr ? view->names(path, stat) : MountView().names(path, stat);
+}
+
 std::string FdProbe::where() const { return strf("fd %d (%s)", raw(number), link.c_str()); }
 
 }  // namespace ncr

@@ -23,14 +23,8 @@ bool recognises(const FdProbe& probe) {
   return S_ISFIFO(probe.stat.st_mode) && probe.link.starts_with("/") && (probe.flags & O_PATH) == 0;
 }
 
-bool is_at(const char* path, const struct stat& wanted) {
-  struct stat now {};
-  return SYSCALL(::lstat(path, &now), "stat %s", path).ok() && now.st_dev == wanted.st_dev &&
-         now.st_ino == wanted.st_ino;
-}
-
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
-  if (probe.stat.st_nlink != 0 && !is_at(probe.link.c_str(), probe.stat))
+  if (probe.stat.st_nlink != 0 && !probe.is_at(probe.link))
     blockers.add(*probe.task, strf("fd %d: fifo %s", raw(probe.number), probe.link.c_str()),
                  "the name it was opened by is gone or is another file now",
                  "put it back under that name");

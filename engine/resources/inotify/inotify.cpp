@@ -48,8 +48,9 @@ std::vector<std::string> mount_points(const std::string& mountinfo, uint64_t dev
   return whole;
 }
 
-Result<std::string> path_through(const std::string& mount_point, const InotifyWatch& watch) {
-  Fd mount = TRY(sys::open(mount_point.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY));
+Result<std::string> path_through(const MountView& view, const std::string& mount_point,
+                                 const InotifyWatch& watch) {
+  Fd mount = TRY(view.open(mount_point, O_RDONLY | O_NONBLOCK | O_NOCTTY));
   std::vector<char> buffer(sizeof(file_handle) + watch.handle.size());
   auto* handle = reinterpret_cast<file_handle*>(buffer.data());
   handle->handle_bytes = static_cast<unsigned>(watch.handle.size());
@@ -58,20 +59,21 @@ Result<std::string> path_through(const std::string& mount_point, const InotifyWa
   Fd file(TRY(
       SYSCALL(::open_by_handle_at(mount.get(), handle, O_PATH | O_CLOEXEC), "open_by_handle_at")));
   std::string path = TRY(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", file.get()).c_str()));
-  struct stat now {};
-  TRY(SYSCALL(::lstat(path.c_str(), &now), "stat %s", path.c_str()));
+  struct stat now = TRY(view.lstat(path));
   if (now.st_ino != watch.inode) return Error::gone(strf("%s is another file", path.c_str()));
   return path;
 }
 
-Result<std::string> path_of(const InotifyWatch& watch) {
+Result<std::string> path_of(const FdProbe& probe, const InotifyWatch& watch) {
+  const MountView own;
+  const MountView& view = probe.view != nullptr ? *probe.view : own;
   if (watch.handle.empty()) return Error::unsupported("its file system gives no file handles");
-  std::string mountinfo = TRY(sys::read_file("/proc/self/mountinfo"));
+  std::string mountinfo = TRY(view.mountinfo());
   Error last = Error::unsupported(strf("no mount of device %llu:%llu is in sight",
                                        static_cast<unsigned long long>(watch.device >> 20),
                                        static_cast<unsigned long long>(watch.device & 0xfffff)));
   for (const std::string& point : mount_points(mountinfo, watch.device)) {
-    Result<std::string> path = path_through(point, watch);
+    Result<std::string> path = path_through(view, point, watch);
     if (path.ok()) return path;
     last = path.take_error();
   }
@@ -81,7 +83,7 @@ Result<std::string> path_of(const InotifyWatch& watch) {
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
   std::vector<InotifyWatch> watches = TRY(parse_inotify(probe.fdinfo));
   for (const InotifyWatch& watch : watches) {
-    Result<std::string> path = path_of(watch);
+    Result<std::string> path = path_of(probe, watch);
     if (!path.ok())
       blockers.add(*probe.task,
                    strf("fd %d: inotify watch %d, inode %llu", raw(probe.number), watch.descriptor,
@@ -99,7 +101,7 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
     return a.descriptor < b.descriptor;
   });
   for (const InotifyWatch& watch : watches) {
-    std::string path = TRY_WHILE(path_of(watch), "watch %d, inode %llu", watch.descriptor,
+    std::string path = TRY_WHILE(path_of(probe, watch), "watch %d, inode %llu", watch.descriptor,
                                  static_cast<unsigned long long>(watch.inode));
     schema::InotifyWatch* entry = inotify->add_watches();
     entry->set_descriptor(watch.descriptor);

@@ -10,10 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "engine/base/undo.h"
 #include "engine/memory/shared_memory_table.h"
+#include "engine/resources/file_content.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/status_flags.h"
@@ -29,36 +28,6 @@ uint64_t nanoseconds(const timespec& time) {
 
 timespec time_of(uint64_t ns) {
   return {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
-}
-
-Result<> copy_range(const Fd& from, uint64_t from_offset, const Fd& to, uint64_t to_offset,
-                    uint64_t size) {
-  std::string buffer(std::min<uint64_t>(size, 1 << 20), '\0');
-  while (size > 0) {
-    size_t part = std::min<uint64_t>(size, buffer.size());
-    TRY(sys::pread_exact(from, buffer.data(), part, from_offset));
-    TRY(sys::pwrite_all(to, buffer.data(), part, to_offset));
-    from_offset += part;
-    to_offset += part;
-    size -= part;
-  }
-  return {};
-}
-
-Result<> fill(const Image& image, const schema::RegularFile& file, const Fd& fd) {
-  TRY(SYSCALL(::ftruncate(fd.get(), static_cast<off_t>(file.size())), "give %s its %llu bytes",
-              file.path().c_str(), static_cast<unsigned long long>(file.size())));
-  if (file.ghost().content() == 0) return {};
-  auto pages = image.shmem_pages.find(file.ghost().content());
-  if (pages == image.shmem_pages.end())
-    return Error::malformed(strf("the content of %s is missing", file.path().c_str()));
-  for (const schema::PageRun& run : pages->second.runs()) {
-    if (run.place_case() != schema::PageRun::kStored || run.start() >= file.size()) continue;
-    // The last page may reach beyond the end.
-    uint64_t size = std::min(run.pages() * kPageSize, file.size() - run.start());
-    TRY(copy_range(image.pages, run.stored(), fd, run.start(), size));
-  }
-  return {};
 }
 
 // Makes the thing under `path`; false if that name is taken.
@@ -93,7 +62,8 @@ Result<Fd> make(const Image& image, const schema::RegularFile& file, uint32_t id
   const schema::Ghost& ghost = file.ghost();
   if (S_ISREG(file.mode())) {
     Fd writable = TRY(sys::open(path.c_str(), O_WRONLY | O_NOFOLLOW));
-    TRY_WHILE(fill(image, file, writable), "unlinked file %s", path.c_str());
+    TRY_WHILE(write_content(image, ghost.content(), file.size(), file.path(), writable),
+              "unlinked file %s", path.c_str());
   }
   TRY(SYSCALL(::fchownat(any.get(), "", ghost.uid(), ghost.gid(), AT_EMPTY_PATH), "chown %s",
               path.c_str()));

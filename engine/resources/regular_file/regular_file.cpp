@@ -28,18 +28,12 @@ bool recognises(const FdProbe& probe) {
   return !file_system.ok() || !is_kernel_object(file_system.value());
 }
 
-bool same_file(const char* path, const struct stat& wanted) {
-  struct stat now {};
-  return SYSCALL(::lstat(path, &now), "stat %s", path).ok() && now.st_dev == wanted.st_dev &&
-         now.st_ino == wanted.st_ino;
-}
-
 enum class Name { kThere, kUnlinked, kElsewhere };
 
 // A file may be called "x (deleted)", so the name as printed is tried first.
 Name find_name(const FdProbe& probe, std::string* path) {
   *path = probe.link;
-  if (same_file(path->c_str(), probe.stat)) return Name::kThere;
+  if (probe.is_at(*path)) return Name::kThere;
   if (path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
   return probe.stat.st_nlink == 0 ? Name::kUnlinked : Name::kElsewhere;
 }

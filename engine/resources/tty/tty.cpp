@@ -77,11 +77,12 @@ Result<> dump_master(const FdProbe& probe, schema::Tty* out) {
   out->set_packet_mode(packet != 0);
   out->set_slave_closed((events_of(probe.local) & POLLHUP) != 0);
   TRY(read_queues(probe.local, packet != 0, out));
-  struct stat node {};
-  if (::stat(name_of(*out).c_str(), &node) != 0 || minor(node.st_rdev) != index) return {};
-  out->mutable_node()->set_mode(node.st_mode & 07777);
-  out->mutable_node()->set_uid(node.st_uid);
-  out->mutable_node()->set_gid(node.st_gid);
+  const MountView own;
+  Result<struct stat> node = (probe.view != nullptr ? *probe.view : own).stat(name_of(*out));
+  if (!node.ok() || minor(node.value().st_rdev) != index) return {};
+  out->mutable_node()->set_mode(node.value().st_mode & 07777);
+  out->mutable_node()->set_uid(node.value().st_uid);
+  out->mutable_node()->set_gid(node.value().st_gid);
   return {};
 }
 
