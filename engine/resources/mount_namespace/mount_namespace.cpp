@@ -1,11 +1,54 @@
-// Mount namespace (struct mnt_namespace): the tree of mounts that paths are looked up in.
+// Mount namespace (struct mnt_namespace): the tree of mounts that paths are looked up in. What is
+// mounted where: mountinfo.h. What of it is the tree's own, what the machine's: mount_table.h. The
+// files of a tmpfs: memory_files.h. How it comes back: mount_plan.h, mount_build.h. Userspace
+// cannot see how owners are mapped on an id-mapped mount, nor what is behind autofs and FUSE.
+// dump runs on a thread of the engine that has entered the namespace, build in the root task.
 #include <sched.h>
 
+#include "engine/resources/mount_namespace/content_reader.h"
+#include "engine/resources/mount_namespace/mount_build.h"
+#include "engine/resources/mount_namespace/mount_table.h"
 #include "engine/resources/room.h"
 
 namespace ncr::mount_namespace {
+namespace {
 
-extern const NamespaceRoom kRoom = {
-    .name = "mnt", .kind = schema::Namespace::kMnt, .clone_flag = CLONE_NEWNS};
+Result<std::vector<MountLine>> read_table(const Fd& directory, const char* path) {
+  return parse_mountinfo(TRY(sys::read_file_at(directory, path)));
+}
+
+// ---- Dump
+
+Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
+  std::vector<MountLine> lines = TRY(read_table(probe.member.proc, "../thread-self/mountinfo"));
+  // The engine's own: /proc here is the tree's, that of the descriptor is not.
+  std::vector<MountLine> own = TRY(read_table(probe.member.proc, "../self/mountinfo"));
+  std::vector<Refusal> refusals;
+  schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, &refusals));
+  for (Refusal& refusal : refusals)
+    blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
+                 std::move(refusal.way_out));
+  TRY(read_content(probe, lines, &table, blockers));
+  *record->mutable_mnt() = std::move(table);
+  return {};
+}
+
+// ---- Restore
+
+Result<> build(const NamespaceBuild& build) {
+  Fd here;
+  std::vector<MountLine> own =
+      TRY_WHILE(read_table(here, "/proc/self/mountinfo"), "a restore needs a procfs at /proc");
+  MountPlan plan = TRY(plan_mounts(build.record.mnt(), own, build.request));
+  return build_mounts(build.image, plan, own);
+}
+
+}  // namespace
+
+extern const NamespaceRoom kRoom = {.name = "mnt",
+                                    .kind = schema::Namespace::kMnt,
+                                    .clone_flag = CLONE_NEWNS,
+                                    .dump = dump,
+                                    .build = build};
 
 }  // namespace ncr::mount_namespace

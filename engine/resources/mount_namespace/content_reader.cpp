@@ -1,0 +1,137 @@
+// A file system is read through its mounts, those that show most of it first. A mount that others
+// cover is uncovered in a copy of the namespace (covered_mounts.h). Engine.
+#include "engine/resources/mount_namespace/content_reader.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "engine/resources/mount_namespace/covered_mounts.h"
+#include "engine/resources/mount_namespace/memory_files.h"
+#include "engine/resources/mount_namespace/mount_calls.h"
+#include "engine/resources/mount_namespace/mount_table.h"
+
+namespace ncr::mount_namespace {
+namespace {
+
+constexpr const char* kMustBeEmpty[] = {"mqueue", "hugetlbfs", "bpf"};
+
+class ContentReader {
+ public:
+  ContentReader(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
+                schema::MountNamespace* record, Blockers& blockers)
+      : probe_(probe), lines_(lines), record_(record), blockers_(blockers) {}
+
+  Result<> read_all() {
+    for (schema::MountedFileSystem& file_system : *record_->mutable_file_systems())
+      for (const schema::Mount* mount : parts_of(file_system)) TRY(open(*mount));
+    TRY(open_covered());
+    for (schema::MountedFileSystem& file_system : *record_->mutable_file_systems()) {
+      if (is_in_memory(file_system.type()))
+        TRY(read(&file_system));
+      else
+        TRY(check_empty(file_system));
+    }
+    return {};
+  }
+
+ private:
+  // A restore gets it from outside.
+  bool is_given(const schema::MountedFileSystem& file_system) const {
+    return file_system.origin() != schema::MountedFileSystem::MADE ||
+           (!probe_.request.root.empty() && record_->mounts(0).file_system() == file_system.id());
+  }
+
+  // The mounts that together show all of it that can be seen, upper parts first.
+  std::vector<const schema::Mount*> parts_of(const schema::MountedFileSystem& file_system) const {
+    const bool looked_at =
+        is_in_memory(file_system.type()) ||
+        std::any_of(std::begin(kMustBeEmpty), std::end(kMustBeEmpty),
+                    [&](const char* type) { return file_system.type() == type; });
+    if (!looked_at || is_given(file_system)) return {};
+    std::vector<const schema::Mount*> mounts;
+    for (const schema::Mount& mount : record_->mounts())
+      if (mount.file_system() == file_system.id() && !mount.external()) mounts.push_back(&mount);
+    std::stable_sort(mounts.begin(), mounts.end(), [](const auto* a, const auto* b) {
+      return a->root().size() < b->root().size();
+    });
+    std::vector<const schema::Mount*> parts;
+    for (const schema::Mount* mount : mounts) {
+      bool shown = std::any_of(parts.begin(), parts.end(), [&](const schema::Mount* part) {
+        return is_below(mount->root(), part->root());
+      });
+      if (!shown) parts.push_back(mount);
+    }
+    return parts;
+  }
+
+  Result<> open(const schema::Mount& mount) {
+    Result<Fd> top = sys::open(mount.point().c_str(), O_PATH | O_NOFOLLOW);
+    if (!top.ok() || TRY(mount_id_of(top.value())) != mount.id()) {
+      covered_.insert(mount.id());
+      return {};
+    }
+    // A copy has nothing mounted on it. Who may not have one reads around what is.
+    Result<Fd> alone = copy_mount(top.value());
+    opened_[mount.id()] = alone.ok() ? alone.take() : top.take();
+    return {};
+  }
+
+  Result<> open_covered() {
+    if (covered_.empty()) return {};
+    Result<std::map<uint32_t, Fd>> taken = uncover(lines_, probe_.member.proc, covered_);
+    if (!taken.ok()) return {};  // refused by name when it is read
+    for (auto& [id, fd] : taken.value()) opened_[id] = std::move(fd);
+    return {};
+  }
+
+  Result<> read(schema::MountedFileSystem* file_system) {
+    MemoryFiles files(probe_.content, file_system);
+    for (const schema::Mount* mount : parts_of(*file_system)) {
+      auto opened = opened_.find(mount->id());
+      if (opened == opened_.end())
+        refuse(*mount, *file_system, "its files cannot be read: another mount covers it",
+               "unmount what covers it before the dump");
+      else
+        TRY_WHILE(files.add(opened->second, mount->root()), "files of %s", mount->point().c_str());
+    }
+    return {};
+  }
+
+  Result<> check_empty(const schema::MountedFileSystem& file_system) {
+    for (const schema::Mount* mount : parts_of(file_system)) {
+      auto opened = opened_.find(mount->id());
+      if (opened == opened_.end()) continue;
+      bool empty = TRY(is_empty_directory(opened->second));
+      if (!empty)
+        refuse(*mount, file_system, "there are files in it that the image cannot hold",
+               "remove them first");
+    }
+    return {};
+  }
+
+  void refuse(const schema::Mount& mount, const schema::MountedFileSystem& file_system,
+              const char* reason, const char* way_out) {
+    blockers_.add(probe_.member,
+                  strf("mount %s (%s)", mount.point().c_str(), file_system.type().c_str()), reason,
+                  way_out);
+  }
+
+  const NamespaceProbe& probe_;
+  const std::vector<MountLine>& lines_;
+  schema::MountNamespace* record_;
+  Blockers& blockers_;
+  std::map<uint32_t, Fd> opened_;  // by id of the mount
+  std::set<uint32_t> covered_;
+};
+
+}  // namespace
+
+Result<> read_content(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
+                      schema::MountNamespace* record, Blockers& blockers) {
+  return ContentReader(probe, lines, record, blockers).read_all();
+}
+
+}  // namespace ncr::mount_namespace

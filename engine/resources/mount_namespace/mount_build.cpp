@@ -1,0 +1,254 @@
+// Runs in the root task. Its table is a copy of the caller's; it gets mounts from there and gives
+// none back. What is taken over is copied from it first, while paths still are the caller's. The
+// new tree grows in a workshop, a tmpfs on top of the old root: file systems that several mounts
+// show stand beside it. In the end its root becomes the namespace's, and the old root with all on
+// top of it is dropped.
+#include "engine/resources/mount_namespace/mount_build.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "engine/resources/mount_namespace/memory_files.h"
+#include "engine/resources/mount_namespace/mount_calls.h"
+#include "engine/resources/mount_namespace/mount_table.h"
+
+namespace ncr::mount_namespace {
+namespace {
+
+class Builder {
+ public:
+  Builder(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own)
+      : image_(image), plan_(plan), own_(own), mounts_(plan.placements.size()) {}
+
+  Result<> build() {
+    TRY(take_paths());
+    TRY(set_propagation_of_all(MS_SLAVE));
+    TRY(take_host_mounts());
+    TRY(open_workshop());
+    for (size_t i = 0; i < plan_.shared.size(); i++) TRY(make_shared(i));
+    for (size_t i = 0; i < plan_.placements.size(); i++)
+      TRY_WHILE(place(i), "mount %s", plan_.placements[i].mount->point().c_str());
+    for (const Spread& spread : plan_.spreads)
+      TRY_WHILE(apply(spread), "mount %s",
+                plan_.placements[spread.placement].mount->point().c_str());
+    return enter();
+  }
+
+ private:
+  // A copy may be in a group with what it was copied from.
+  static Result<> part(const Placement& placement, const Fd& copy) {
+    return set_propagation(copy, placement.keeps_master ? MS_SLAVE : MS_PRIVATE);
+  }
+
+  Result<> take_paths() {
+    for (const Spread& spread : plan_.spreads)
+      if (spread.kind == Spread::Kind::kJoinSource)
+        groups_[spread.placement] =
+            TRY(copy_mount_at(plan_.placements[spread.placement].source.path));
+    for (size_t i = 0; i < plan_.placements.size(); i++) {
+      const Placement& placement = plan_.placements[i];
+      if (placement.source.kind != MountSource::Kind::kPath) continue;
+      mounts_[i] = TRY_WHILE(copy_mount_at(placement.source.path), "mount %s",
+                             placement.mount->point().c_str());
+      TRY(part(placement, mounts_[i]));
+    }
+    return {};
+  }
+
+  // ---- Mounts of the caller
+
+  // Lines of `own` with what is mounted on them before them.
+  std::vector<size_t> children_first() const {
+    std::unordered_map<uint32_t, std::vector<size_t>> children;
+    std::unordered_map<uint32_t, bool> known;
+    for (const MountLine& line : own_) known[line.id] = true;
+    std::vector<size_t> order;
+    for (size_t i = 0; i < own_.size(); i++) {
+      if (known.contains(own_[i].parent) && own_[i].parent != own_[i].id)
+        children[own_[i].parent].push_back(i);
+      else
+        order.push_back(i);
+    }
+    for (size_t i = 0; i < order.size(); i++)
+      for (size_t child : children[own_[order[i]].id]) order.push_back(child);
+    std::reverse(order.begin(), order.end());
+    return order;
+  }
+
+  // The root of the mount that `line` tells of. What covers it was taken before, and is unmounted.
+  static Result<Fd> open_mount(const MountLine& line) {
+    constexpr int kMostLayers = 100;
+    for (int layer = 0; layer < kMostLayers; layer++) {
+      Fd top = TRY(sys::open(line.point.c_str(), O_PATH | O_NOFOLLOW));
+      if (TRY(mount_id_of(top)) == line.id) return top;
+      TRY(SYSCALL(::umount2(line.point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW), "unmount %s",
+                  line.point.c_str()));
+    }
+    return Error::unsupported(strf("%s is covered too often", line.point.c_str()));
+  }
+
+  Result<> take_host_mounts() {
+    std::unordered_map<size_t, std::vector<size_t>> wanted;  // line -> placements
+    for (size_t i = 0; i < plan_.placements.size(); i++)
+      if (plan_.placements[i].source.kind == MountSource::Kind::kHost)
+        wanted[plan_.placements[i].source.index].push_back(i);
+    for (size_t index : children_first()) {
+      auto placements = wanted.find(index);
+      if (placements == wanted.end()) continue;
+      for (size_t i : placements->second)
+        TRY_WHILE(take_host_mount(own_[index], i), "mount %s, a copy of %s",
+                  plan_.placements[i].mount->point().c_str(), own_[index].point.c_str());
+    }
+    return {};
+  }
+
+  Result<> take_host_mount(const MountLine& line, size_t index) {
+    const Placement& placement = plan_.placements[index];
+    Fd mount = TRY(open_mount(line));
+    // What is mounted on the way may hide it from us.
+    Result<Fd> part_of = open_below(mount, placement.source.below);
+    if (!part_of.ok() && part_of.error().os_error() == EXDEV) {
+      Fd whole = TRY(copy_mount(mount));
+      part_of = open_below(whole, placement.source.below);
+    }
+    Fd from = TRY(std::move(part_of));
+    mounts_[index] = TRY(copy_mount(from));
+    return part(placement, mounts_[index]);
+  }
+
+  // ---- The new tree
+
+  Result<> open_workshop() {
+    schema::MountedFileSystem tmpfs;
+    tmpfs.set_type("tmpfs");
+    workshop_ = TRY(make_file_system(tmpfs));
+    Fd root = TRY(sys::open("/", O_PATH | O_DIRECTORY));
+    return put_in_place(workshop_, root);
+  }
+
+  Result<Fd> place_in_workshop(const std::string& name, const Fd& mount) {
+    struct stat status {};
+    TRY(SYSCALL(::fstat(mount.get(), &status), "stat %s", name.c_str()));
+    if (S_ISDIR(status.st_mode))
+      TRY(SYSCALL(::mkdirat(workshop_.get(), name.c_str(), 0700), "mkdir %s", name.c_str()));
+    else
+      TRY(SYSCALL(::mknodat(workshop_.get(), name.c_str(), S_IFREG | 0600, 0), "mknod %s",
+                  name.c_str()));
+    Fd point = TRY(sys::open_at(workshop_, name.c_str(), O_PATH));
+    TRY(put_in_place(mount, point));
+    return point;
+  }
+
+  Result<Fd> make(const schema::MountedFileSystem& file_system) {
+    Fd made = TRY(make_file_system(file_system));
+    if (is_in_memory(file_system.type())) {
+      TRY(make_memory_files(image_, file_system, made));
+      TRY(finish_file_system(file_system, made));
+    }
+    return made;
+  }
+
+  Result<> make_shared(size_t index) {
+    shared_.push_back(TRY(make(*plan_.shared[index])));
+    TRY(place_in_workshop(strf("%zu", index), shared_.back()));
+    return {};
+  }
+
+  Result<Fd> copy_of_part(const Fd& whole, const std::string& below) {
+    Fd from = TRY(open_below(whole, below));
+    Fd copy = TRY(copy_mount(from));
+    TRY(set_propagation(copy, MS_PRIVATE));
+    return copy;
+  }
+
+  Result<> take(size_t index) {
+    const Placement& placement = plan_.placements[index];
+    switch (placement.source.kind) {
+      case MountSource::Kind::kMade:
+        mounts_[index] = TRY(make(*placement.file_system));
+        return {};
+      case MountSource::Kind::kShared:
+        mounts_[index] = TRY(copy_of_part(shared_[placement.source.index], placement.source.below));
+        return {};
+      case MountSource::Kind::kMount:
+        mounts_[index] = TRY(copy_of_part(mounts_[placement.source.index], placement.source.below));
+        return {};
+      default:
+        return {};
+    }
+  }
+
+  Result<> place(size_t index) {
+    const Placement& placement = plan_.placements[index];
+    if (placement.source.kind == MountSource::Kind::kTerminal) return {};
+    TRY(take(index));
+    TRY(set_attributes(mounts_[index], placement.mount->attributes()));
+    if (index == 0) {
+      TRY(place_in_workshop("root", mounts_[0]));
+      return {};
+    }
+    Fd point = TRY_WHILE(open_below(mounts_[placement.parent], placement.point),
+                         "the place to mount at is not there");
+    return put_in_place(mounts_[index], point);
+  }
+
+  Result<> apply(const Spread& spread) {
+    const Fd& mount = mounts_[spread.placement];
+    if (!mount.valid()) return {};
+    switch (spread.kind) {
+      case Spread::Kind::kShare:
+        return set_propagation(mount, MS_SHARED);
+      case Spread::Kind::kSlave:
+        return set_propagation(mount, MS_SLAVE);
+      case Spread::Kind::kUnbindable:
+        return set_propagation(mount, MS_UNBINDABLE);
+      case Spread::Kind::kJoin:
+        return join_group(mounts_[spread.from], mount);
+      case Spread::Kind::kJoinSource:
+        return join_group(groups_[spread.placement], mount);
+    }
+    return {};
+  }
+
+  // pivot_root(2): with both places the same, the old root comes to lie on top of the new one. A
+  // caller whose root is no mount point, or the very first one, cannot be moved away from; then
+  // the new root is moved over it.
+  Result<> enter() {
+    TRY(SYSCALL(::fchdir(mounts_[0].get()), "enter the new root"));
+    Result<long> pivoted = SYSCALL(::syscall(SYS_pivot_root, ".", "."), "pivot_root");
+    if (pivoted.ok()) {
+      // On top of the old root lies the workshop.
+      TRY(SYSCALL(::umount2(".", MNT_DETACH), "unmount the workshop"));
+      TRY(SYSCALL(::umount2(".", MNT_DETACH), "unmount the old root"));
+    } else {
+      Fd root = TRY(sys::open("/", O_PATH | O_DIRECTORY));
+      TRY_WHILE(put_in_place(mounts_[0], root), "%s", pivoted.error().text().c_str());
+      TRY(SYSCALL(::chroot("."), "chroot to the new root"));
+    }
+    TRY(SYSCALL(::chdir("/"), "chdir /"));
+    return {};
+  }
+
+  const Image& image_;
+  const MountPlan& plan_;
+  const std::vector<MountLine>& own_;
+  std::vector<Fd> mounts_;
+  std::vector<Fd> shared_;
+  std::unordered_map<size_t, Fd> groups_;
+  Fd workshop_;
+};
+
+}  // namespace
+
+Result<> build_mounts(const Image& image, const MountPlan& plan,
+                      const std::vector<MountLine>& own) {
+  return Builder(image, plan, own).build();
+}
+
+}  // namespace ncr::mount_namespace

@@ -1,0 +1,185 @@
+// A file system of the tree's table that the engine has mounted too belongs to the machine: it is
+// there at restore, by whatever path. One that the engine has not was mounted by or for the tree,
+// and goes with it: it is mounted again, with its content if that is in memory only. What a file
+// system is, mountinfo tells by device number (struct super_block, s_dev).
+#include "engine/resources/mount_namespace/mount_table.h"
+
+#include <algorithm>
+#include <map>
+#include <unordered_map>
+
+namespace ncr::mount_namespace {
+namespace {
+
+constexpr const char* kViewsOfKernel[] = {"proc",    "sysfs",      "mqueue",    "devpts",
+                                          "cgroup",  "cgroup2",    "devtmpfs",  "debugfs",
+                                          "tracefs", "securityfs", "configfs",  "fusectl",
+                                          "pstore",  "efivarfs",   "selinuxfs", "binfmt_misc"};
+constexpr const char* kEmptyAtRestore[] = {"hugetlbfs", "bpf"};  // what is in them is looked at
+
+struct Reason {
+  const char* type;
+  const char* reason;
+};
+constexpr Reason kReasons[] = {
+    {"autofs", "its daemon and what waits for it cannot be seen"},
+    {"nsfs", "it keeps a namespace alive that may have no process"},
+    {"fuse", "its connection to a daemon cannot be made again"},
+    {"fuseblk", "its connection to a daemon cannot be made again"},
+    {"nfs", "its connection to a server cannot be made again"},
+    {"nfs4", "its connection to a server cannot be made again"},
+    {"cifs", "its connection to a server cannot be made again"},
+    {"9p", "its connection to a server cannot be made again"},
+};
+
+template <size_t N>
+bool is_among(const char* const (&names)[N], const std::string& name) {
+  return std::any_of(std::begin(names), std::end(names),
+                     [&](const char* known) { return name == known; });
+}
+
+// Why a file system of the tree alone cannot be mounted again; empty if it can.
+std::string reason_against(const MountLine& line) {
+  for (const Reason& known : kReasons)
+    if (line.type == known.type || line.type.starts_with(std::string(known.type) + "."))
+      return known.reason;
+  if (is_view_of_kernel(line.type) || is_in_memory(line.type) || line.type == "overlay" ||
+      is_among(kEmptyAtRestore, line.type) || line.source.starts_with("/dev/"))
+    return {};
+  return "a file system of this kind cannot be made again";
+}
+
+class Table {
+ public:
+  Table(const std::vector<MountLine>& lines, const std::vector<MountLine>& own,
+        const DumpRequest& request, std::vector<Refusal>* refusals)
+      : lines_(lines), own_(own), request_(request), refusals_(refusals) {
+    for (const MountLine& line : own_) own_groups_[line.peers]++;
+    for (const MountLine& line : lines_) groups_[line.peers]++;
+    for (const External& external : request_.externals)
+      if (external.kind == "mnt") externals_.emplace(without_slash(external.object), &external);
+  }
+
+  Result<schema::MountNamespace> describe() {
+    std::vector<const MountLine*> order = TRY(parents_first());
+    root_ = order.front();
+    for (const MountLine* line : order) add(*line);
+    return std::move(out_);
+  }
+
+ private:
+  static std::string without_slash(const std::string& path) {
+    return path.size() > 1 && path.ends_with("/") ? path.substr(0, path.size() - 1) : path;
+  }
+
+  Result<std::vector<const MountLine*>> parents_first() const {
+    std::unordered_map<uint32_t, std::vector<const MountLine*>> children;
+    std::unordered_map<uint32_t, const MountLine*> by_id;
+    for (const MountLine& line : lines_) by_id.emplace(line.id, &line);
+    std::vector<const MountLine*> order;
+    for (const MountLine& line : lines_) {
+      if (line.parent != line.id && by_id.contains(line.parent))
+        children[line.parent].push_back(&line);
+      else if (line.point == "/" && order.empty())
+        order.push_back(&line);
+    }
+    if (order.empty()) return Error::malformed("mountinfo shows no root");
+    for (size_t i = 0; i < order.size(); i++)
+      for (const MountLine* child : children[order[i]->id]) order.push_back(child);
+    return order;
+  }
+
+  void add(const MountLine& line) {
+    schema::Mount* mount = out_.add_mounts();
+    mount->set_id(line.id);
+    mount->set_parent(&line == root_ ? 0 : line.parent);
+    mount->set_root(line.root);
+    mount->set_point(line.point);
+    mount->set_attributes(line.attributes);
+    mount->set_peers(line.peers);
+    mount->set_master(line.master);
+    mount->set_peers_outside(line.peers != 0 && own_groups_.contains(line.peers));
+    mount->set_master_outside(line.master != 0 && !groups_.contains(line.master));
+    mount->set_unbindable(line.unbindable);
+    mount->set_file_system(add_file_system(line));
+    auto external = externals_.find(line.point);
+    if (external != externals_.end()) {
+      mount->set_external(true);
+      mount->set_external_key(external->second->value);
+    } else {
+      check(line, out_.file_systems(static_cast<int>(mount->file_system()) - 1));
+    }
+  }
+
+  uint32_t add_file_system(const MountLine& line) {
+    auto [known, is_new] = file_systems_.try_emplace(line.device, 0);
+    if (!is_new) return known->second;
+    schema::MountedFileSystem* added = out_.add_file_systems();
+    known->second = static_cast<uint32_t>(out_.file_systems_size());
+    added->set_id(known->second);
+    added->set_type(line.type);
+    added->set_source(line.source);
+    added->set_options(line.options);
+    added->set_device(line.device);
+    for (const MountLine& ours : own_) {
+      if (ours.device != line.device) continue;
+      bool better = added->host_point().empty() || ours.root.size() < host_root_.size();
+      added->set_origin(schema::MountedFileSystem::HOST);
+      if (!better) continue;
+      added->set_host_point(ours.point);
+      host_root_ = ours.root;
+    }
+    return known->second;
+  }
+
+  void refuse(const MountLine& line, std::string reason, std::string way_out) {
+    refusals_->push_back({strf("mount %s (%s)", line.point.c_str(), line.type.c_str()),
+                          std::move(reason), std::move(way_out)});
+  }
+
+  void check(const MountLine& line, const schema::MountedFileSystem& file_system) {
+    std::string external = strf("--external mnt[%s]:KEY", line.point.c_str());
+    bool brings_root = !request_.root.empty();
+    if (line.id_mapped && !(brings_root && &line == root_))
+      refuse(line, "its owners are mapped, and the kernel does not tell how", external);
+    if (line.root.ends_with("//deleted")) {
+      refuse(line, "what it shows was removed", external);
+      return;
+    }
+    if (file_system.origin() == schema::MountedFileSystem::MADE) {
+      std::string reason = reason_against(line);
+      if (!reason.empty() && !(brings_root && line.device == root_->device))
+        refuse(line, reason, "unmount it before the dump");
+      return;
+    }
+    if (!brings_root || request_.external_mounts_auto || is_view_of_kernel(line.type)) return;
+    if (line.device == root_->device && is_below(line.root, root_->root)) return;
+    refuse(line, "it shows a file system of the machine, which the image does not hold", external);
+  }
+
+  const std::vector<MountLine>& lines_;
+  const std::vector<MountLine>& own_;
+  const DumpRequest& request_;
+  std::vector<Refusal>* refusals_;
+  const MountLine* root_ = nullptr;
+  std::string host_root_;
+  std::unordered_map<std::string, const External*> externals_;
+  std::unordered_map<uint32_t, int> groups_;
+  std::unordered_map<uint32_t, int> own_groups_;
+  std::unordered_map<uint64_t, uint32_t> file_systems_;
+  schema::MountNamespace out_;
+};
+
+}  // namespace
+
+bool is_view_of_kernel(const std::string& type) { return is_among(kViewsOfKernel, type); }
+bool is_in_memory(const std::string& type) { return type == "tmpfs" || type == "ramfs"; }
+
+Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& lines,
+                                              const std::vector<MountLine>& own,
+                                              const DumpRequest& request,
+                                              std::vector<Refusal>* refusals) {
+  return Table(lines, own, request, refusals).describe();
+}
+
+}  // namespace ncr::mount_namespace

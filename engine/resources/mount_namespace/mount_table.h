@@ -1,0 +1,30 @@
+// From two tables of mounts, the tree's and the engine's, to the record of a mount namespace. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "engine/resources/mount_namespace/mountinfo.h"
+#include "mount_namespace.pb.h"
+
+namespace ncr::mount_namespace {
+
+// What cannot be restored, and what helps.
+struct Refusal {
+  std::string object;
+  std::string reason;
+  std::string way_out;
+};
+
+// `own`: the engine's. Without the content of file systems in memory.
+Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& lines,
+                                              const std::vector<MountLine>& own,
+                                              const DumpRequest& request,
+                                              std::vector<Refusal>* refusals);
+
+// Made again from its type and options alone: shows the kernel's own objects, keeps nothing itself.
+bool is_view_of_kernel(const std::string& type);
+bool is_in_memory(const std::string& type);  // tmpfs: its files are in the image
+
+}  // namespace ncr::mount_namespace

@@ -1,0 +1,371 @@
+// Needs CAP_SYS_ADMIN: a child sets up a mount namespace, a thread of the test enters and dumps it,
+// another child builds it anew, and the two tables are compared.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "engine/memory/shared_memory_table.h"
+#include "engine/resources/mount_namespace/mountinfo.h"
+#include "engine/resources/room.h"
+#include "engine/resources/shared_memory/shared_memory.h"
+#include "tests/support/child_process.h"
+#include "tests/support/scratch.h"
+
+namespace ncr::mount_namespace {
+
+extern const NamespaceRoom kRoom;
+
+namespace {
+
+// A process in a mount namespace of its own, as a test wants it; it says "y" when that is so.
+class Dweller {
+ public:
+  explicit Dweller(const std::function<bool()>& set_up) {
+    int ready[2];
+    EXPECT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+    pid_ = test::fork_child([&] {
+      std::string answer = set_up() ? "y" : "n";
+      Result<std::string> table = sys::read_file("/proc/self/mountinfo");
+      if (table.ok()) answer += table.value();
+      Fd out(::fcntl(ready[1], F_DUPFD_CLOEXEC, 0));
+      (void)sys::write_all(out, answer.data(), answer.size());
+      out.close();
+      ::close(ready[1]);
+      ::pause();
+    });
+    ::close(ready[1]);
+    char buffer[4096];
+    ssize_t got = 0;
+    while ((got = ::read(ready[0], buffer, sizeof buffer)) > 0)
+      answer_.append(buffer, static_cast<size_t>(got));
+    ::close(ready[0]);
+    task_.pid = pid_;
+    task_.proc = sys::open(strf("/proc/%d", pid_).c_str(), O_PATH | O_DIRECTORY).take();
+  }
+  ~Dweller() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  bool well() const { return answer_.starts_with("y"); }
+  std::string table() const { return answer_.substr(1); }
+  std::string path(const std::string& inside) const {
+    return strf("/proc/%d/root%s", pid_, inside.c_str());
+  }
+  const Task& task() const { return task_; }
+
+ private:
+  pid_t pid_ = 0;
+  std::string answer_;
+  Task task_;
+};
+
+struct Dumped {
+  schema::Namespace record;
+  Blockers blockers;
+  std::string error;
+};
+
+Dumped dump(const Dweller& dweller, const DumpRequest& request = {}) {
+  Dumped dumped;
+  Result<Fd> space = sys::open_at(dweller.task().proc, "ns/mnt", O_RDONLY);
+  EXPECT_TRUE(space.ok());
+  std::vector<Task> none;
+  SharedMemoryTable content;
+  NamespaceProbe probe{none, dweller.task(), space.take(), request, content};
+  std::thread([&] {
+    if (::unshare(CLONE_FS) != 0 || ::setns(probe.fd.get(), CLONE_NEWNS) != 0) {
+      dumped.error = "cannot enter";
+      return;
+    }
+    Result<> done = kRoom.dump(probe, &dumped.record, dumped.blockers);
+    if (!done.ok()) dumped.error = done.error().text();
+  }).join();
+  EXPECT_EQ(dumped.error, "");
+  return dumped;
+}
+
+bool unshare_mounts() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0;
+}
+
+// What build() says is printed where the test's output goes.
+bool rebuild(const schema::Namespace& record, const RestoreRequest& request = {}) {
+  if (::unshare(CLONE_NEWNS) != 0) return false;
+  Image image;
+  SharedMemoryObjects content;
+  Result<> built = kRoom.build({image, request, content, record});
+  if (!built.ok()) std::fprintf(stderr, "%s\n", built.error().text().c_str());
+  return built.ok();
+}
+
+// Lines without the numbers that differ by nature; groups are named by where they appear first.
+std::vector<std::string> comparable(const std::string& text) {
+  std::vector<MountLine> lines = parse_mountinfo(text).take();
+  std::map<uint32_t, std::string> points;
+  std::map<uint32_t, std::string> groups = {{0, "-"}};
+  for (const MountLine& line : lines) points[line.id] = line.point;
+  std::sort(lines.begin(), lines.end(), [](const MountLine& a, const MountLine& b) {
+    return std::tie(a.point, a.root, a.source) < std::tie(b.point, b.root, b.source);
+  });
+  for (const MountLine& line : lines)
+    if (line.peers != 0) groups.try_emplace(line.peers, line.point);
+  std::vector<std::string> result;
+  for (const MountLine& line : lines)
+    result.push_back(strf("%s on %s: %s of %s %s %s, %llx, in %s, from %s%s", line.point.c_str(),
+                          points[line.parent].c_str(), line.root.c_str(), line.type.c_str(),
+                          line.source.c_str(), line.options.c_str(),
+                          static_cast<unsigned long long>(line.attributes),
+                          groups[line.peers].c_str(),
+                          groups.contains(line.master) ? groups[line.master].c_str() : "outside",
+                          line.unbindable ? ", unbindable" : ""));
+  return result;
+}
+
+void expect_same(const std::string& before, const std::string& after) {
+  std::vector<std::string> a = comparable(before);
+  std::vector<std::string> b = comparable(after);
+  for (const std::string& line : a)
+    EXPECT_NE(std::find(b.begin(), b.end(), line), b.end()) << "missing: " << line;
+  for (const std::string& line : b)
+    EXPECT_NE(std::find(a.begin(), a.end(), line), a.end()) << "new: " << line;
+}
+
+bool mount_at(const std::string& point, const char* type, const char* options = nullptr,
+              unsigned long flags = 0) {
+  return ::mount(type, point.c_str(), type, flags, options) == 0;
+}
+bool bind_at(const std::string& from, const std::string& to) {
+  return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
+}
+bool make_directory(const std::string& path) { return ::mkdir(path.c_str(), 0755) == 0; }
+bool make_file(const std::string& path, const std::string& text = "") {
+  Result<Fd> file = sys::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0644);
+  return file.ok() && sys::write_all(file.value(), text.data(), text.size()).ok();
+}
+
+TEST(mount_namespace, a_private_table_comes_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    return unshare_mounts() && mount_at(dir, "tmpfs", "size=1m,mode=0711", MS_NOSUID) &&
+           make_directory(dir + "/a") && make_directory(dir + "/a/b") &&
+           make_directory(dir + "/c") && mount_at(dir + "/a", "tmpfs", "size=64k") &&
+           make_directory(dir + "/a/b") && mount_at(dir + "/a/b", "proc", nullptr, MS_NOEXEC) &&
+           bind_at("/etc", dir + "/c") && make_file(dir + "/f") && bind_at("/dev/null", dir + "/f");
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+}
+
+TEST(mount_namespace, what_a_mount_covers_comes_back_as_well) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    return unshare_mounts() && mount_at(dir, "tmpfs") && make_directory(dir + "/below") &&
+           mount_at(dir + "/below", "tmpfs", "size=1m") && mount_at(dir, "tmpfs", "size=2m") &&
+           make_file(dir + "/top");
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+  EXPECT_TRUE(test::file_exists(after.path(dir + "/top")));
+}
+
+TEST(mount_namespace, who_spreads_to_whom_comes_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs");
+    for (const char* name : {"/s", "/peer", "/slave", "/both", "/both2", "/unbindable", "/alone"})
+      made = made && make_directory(dir + name);
+    auto is = [&](const char* name, unsigned long flag) {
+      return ::mount("", (dir + name).c_str(), "", flag, nullptr) == 0;
+    };
+    return made && mount_at(dir + "/s", "tmpfs") && make_directory(dir + "/s/in") &&
+           is("/s", MS_SHARED) && bind_at(dir + "/s/in", dir + "/peer") &&
+           bind_at(dir + "/s", dir + "/slave") && is("/slave", MS_SLAVE) &&
+           bind_at(dir + "/s", dir + "/both") && is("/both", MS_SLAVE) && is("/both", MS_SHARED) &&
+           bind_at(dir + "/both", dir + "/both2") && mount_at(dir + "/unbindable", "tmpfs") &&
+           is("/unbindable", MS_UNBINDABLE) && bind_at(dir + "/s", dir + "/alone") &&
+           is("/alone", MS_PRIVATE);
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+  // And what is mounted now spreads.
+  ASSERT_EQ(::mkdir(after.path(dir + "/s/in/x").c_str(), 0755), 0);
+  EXPECT_TRUE(test::file_exists(after.path(dir + "/peer/x")));
+  EXPECT_TRUE(test::file_exists(after.path(dir + "/both2/in/x")));
+}
+
+TEST(mount_namespace, files_in_memory_come_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs", "mode=1777") &&
+                make_directory(dir + "/d") && make_file(dir + "/d/text", "hello") &&
+                ::chmod((dir + "/d/text").c_str(), 04751) == 0 &&
+                ::chown((dir + "/d").c_str(), 7, 8) == 0 &&
+                ::link((dir + "/d/text").c_str(), (dir + "/second").c_str()) == 0 &&
+                ::symlink("d/text", (dir + "/link").c_str()) == 0 &&
+                ::lchown((dir + "/link").c_str(), 3, 4) == 0 &&
+                ::mknod((dir + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)) == 0 &&
+                ::mknod((dir + "/whiteout").c_str(), S_IFCHR, makedev(0, 0)) == 0 &&
+                ::mkfifo((dir + "/fifo").c_str(), 0640) == 0 &&
+                ::mknod((dir + "/socket").c_str(), S_IFSOCK | 0600, 0) == 0 &&
+                make_file(dir + "/sparse") && ::truncate((dir + "/sparse").c_str(), 10000) == 0 &&
+                ::setxattr((dir + "/d").c_str(), "trusted.mark", "value", 5, 0) == 0;
+    timespec times[2] = {{100, 5}, {200, 6}};
+    return made && ::utimensat(AT_FDCWD, (dir + "/d/text").c_str(), times, 0) == 0 &&
+           ::utimensat(AT_FDCWD, (dir + "/d").c_str(), times, 0) == 0;
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  for (const char* name : {"", "/d", "/d/text", "/second", "/link", "/null", "/whiteout", "/fifo",
+                           "/socket", "/sparse"}) {
+    struct stat was {};
+    struct stat is {};
+    ASSERT_EQ(::lstat(before.path(dir + name).c_str(), &was), 0) << name;
+    ASSERT_EQ(::lstat(after.path(dir + name).c_str(), &is), 0) << name;
+    EXPECT_EQ(was.st_mode, is.st_mode) << name;
+    EXPECT_EQ(was.st_uid, is.st_uid) << name;
+    EXPECT_EQ(was.st_gid, is.st_gid) << name;
+    EXPECT_EQ(was.st_rdev, is.st_rdev) << name;
+    EXPECT_EQ(was.st_nlink, is.st_nlink) << name;
+    if (!S_ISDIR(was.st_mode)) {
+      EXPECT_EQ(was.st_size, is.st_size) << name;
+    }
+    EXPECT_EQ(was.st_mtim.tv_sec, is.st_mtim.tv_sec) << name;
+    EXPECT_EQ(was.st_mtim.tv_nsec, is.st_mtim.tv_nsec) << name;
+  }
+  EXPECT_EQ(test::file_text(after.path(dir + "/second")), "hello");
+  char value[16] = {};
+  EXPECT_EQ(::getxattr(after.path(dir + "/d").c_str(), "trusted.mark", value, sizeof value), 5);
+  char target[16] = {};
+  EXPECT_EQ(::readlink(after.path(dir + "/link").c_str(), target, sizeof target), 6);
+}
+
+TEST(mount_namespace, a_mount_from_outside_takes_what_is_given) {
+  test::Scratch scratch;
+  test::Scratch outside;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    return unshare_mounts() && mount_at(dir, "tmpfs") && make_directory(dir + "/data") &&
+           make_file(dir + "/file") && mount_at(dir + "/data", "tmpfs") &&
+           bind_at("/dev/null", dir + "/file");
+  });
+  ASSERT_TRUE(before.well());
+  DumpRequest request;
+  request.externals = {{"mnt", dir + "/data", "volume"}, {"mnt", dir + "/file", "/dev/null"}};
+  Dumped dumped = dump(before, request);
+  ASSERT_TRUE(make_file(outside.file("here"), "x"));
+  RestoreRequest restore;
+  restore.externals = {{"mnt", "volume", outside.path()}, {"mnt", "/dev/null", "/dev/zero"}};
+  Dweller after([&] { return rebuild(dumped.record, restore); });
+  ASSERT_TRUE(after.well());
+  EXPECT_EQ(test::file_text(after.path(dir + "/data/here")), "x");
+  struct stat given {};
+  ASSERT_EQ(::stat(after.path(dir + "/file").c_str(), &given), 0);
+  EXPECT_EQ(given.st_rdev, makedev(1, 5));
+}
+
+// A container as runc makes it: its root is a directory of the machine, everything else its own.
+bool make_container(const std::string& root) {
+  bool made = unshare_mounts() && bind_at(root, root);
+  for (const char* name : {"/proc", "/dev", "/sys", "/tmp"})
+    made = made && make_directory(root + name);
+  made = made && mount_at(root + "/proc", "proc") &&
+         mount_at(root + "/dev", "tmpfs", "mode=755,size=65536k", MS_NOSUID | MS_STRICTATIME);
+  for (const char* name : {"/dev/pts", "/dev/shm", "/dev/mqueue"})
+    made = made && make_directory(root + name);
+  return made &&
+         mount_at(root + "/dev/pts", "devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5",
+                  MS_NOSUID | MS_NOEXEC) &&
+         mount_at(root + "/dev/shm", "tmpfs", "mode=1777,size=65536k", MS_NOSUID | MS_NODEV) &&
+         mount_at(root + "/dev/mqueue", "mqueue") &&
+         mount_at(root + "/sys", "sysfs", nullptr, MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY) &&
+         ::mknod((root + "/dev/null").c_str(), S_IFCHR | 0666, makedev(1, 3)) == 0 &&
+         bind_at(root + "/dev/null", root + "/proc/keys") &&
+         bind_at(root + "/proc/sys", root + "/proc/sys") &&
+         ::mount("", (root + "/proc/sys").c_str(), "", MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) ==
+             0 &&
+         mount_at(root + "/proc/bus", "tmpfs", nullptr, MS_RDONLY) && ::chdir(root.c_str()) == 0 &&
+         ::syscall(SYS_pivot_root, ".", ".") == 0 && ::umount2(".", MNT_DETACH) == 0 &&
+         ::chdir("/") == 0;
+}
+
+TEST(mount_namespace, a_container_comes_back_under_a_root_that_is_given) {
+  test::Scratch scratch;
+  test::Scratch copy;
+  Dweller before([&] { return make_container(scratch.path()); });
+  ASSERT_TRUE(before.well());
+  DumpRequest request;
+  request.root = scratch.path();
+  Dumped dumped = dump(before, request);
+  EXPECT_TRUE(dumped.blockers.empty());
+  for (const char* name : {"/proc", "/dev", "/sys", "/tmp"})
+    ASSERT_TRUE(make_directory(copy.path() + name));
+  RestoreRequest restore;
+  restore.root = copy.path();
+  Dweller after([&] { return rebuild(dumped.record, restore); });
+  ASSERT_TRUE(after.well());
+  std::string table = after.table();
+  size_t at = table.find(copy.path());
+  ASSERT_NE(at, std::string::npos);
+  expect_same(before.table(), table.replace(at, copy.path().size(), scratch.path()));
+  EXPECT_TRUE(test::file_exists(after.path("/dev/null")));
+}
+
+TEST(mount_namespace, a_container_comes_back_from_the_machines_own_mounts) {
+  test::Scratch scratch;
+  Dweller before([&] { return make_container(scratch.path()); });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+}
+
+TEST(mount_namespace, the_callers_mounts_are_untouched) {
+  test::Scratch scratch;
+  const std::string table = sys::read_file("/proc/self/mountinfo").take();
+  {
+    Dweller before([&] {
+      return unshare_mounts() && mount_at(scratch.path(), "tmpfs") &&
+             ::mount("", scratch.path().c_str(), "", MS_SHARED, nullptr) == 0;
+    });
+    ASSERT_TRUE(before.well());
+    Dumped dumped = dump(before);
+    Dweller after([&] { return rebuild(dumped.record); });
+    ASSERT_TRUE(after.well());
+  }
+  EXPECT_EQ(sys::read_file("/proc/self/mountinfo").take(), table);
+}
+
+}  // namespace
+}  // namespace ncr::mount_namespace

@@ -1,0 +1,137 @@
+#include "engine/resources/mount_namespace/mount_table.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/resources/mount_namespace/sample_tables.h"
+
+namespace ncr::mount_namespace {
+namespace {
+
+struct Described {
+  schema::MountNamespace table;
+  std::vector<Refusal> refusals;
+
+  const schema::Mount& at(const std::string& point) const {
+    for (const schema::Mount& mount : table.mounts())
+      if (mount.point() == point) return mount;
+    ADD_FAILURE() << "nothing is mounted at " << point;
+    return table.mounts(0);
+  }
+  const schema::MountedFileSystem& file_system_at(const std::string& point) const {
+    return table.file_systems(static_cast<int>(at(point).file_system()) - 1);
+  }
+  bool refuses(const std::string& object) const {
+    for (const Refusal& refusal : refusals)
+      if (refusal.object.find(object) != std::string::npos) return true;
+    return false;
+  }
+};
+
+Described describe(const std::string& tree, const DumpRequest& request = {},
+                   const std::string& own = kMachine) {
+  Described described;
+  Result<schema::MountNamespace> table = describe_table(
+      parse_mountinfo(tree).take(), parse_mountinfo(own).take(), request, &described.refusals);
+  EXPECT_TRUE(table.ok()) << table.error().text();
+  if (table.ok()) described.table = table.take();
+  return described;
+}
+
+TEST(mount_table, of_a_container_what_the_machine_has_not_is_made_again) {
+  Described described = describe(kContainer);
+  EXPECT_EQ(described.table.mounts_size(), 13);
+  EXPECT_TRUE(described.refusals.empty());
+  EXPECT_EQ(described.table.mounts(0).point(), "/");
+  EXPECT_EQ(described.table.mounts(0).parent(), 0u);
+  EXPECT_EQ(described.file_system_at("/").origin(), schema::MountedFileSystem::HOST);
+  EXPECT_EQ(described.file_system_at("/").host_point(), "/");
+  EXPECT_EQ(described.file_system_at("/dev").origin(), schema::MountedFileSystem::MADE);
+  EXPECT_EQ(described.file_system_at("/dev").options(), "rw,size=65536k,mode=755");
+  EXPECT_EQ(described.at("/proc/keys").file_system(), described.at("/dev").file_system());
+  EXPECT_EQ(described.file_system_at("/sys/fs/cgroup/cpu").host_point(), "/sys/fs/cgroup/cpu");
+}
+
+TEST(mount_table, parents_come_before_what_is_mounted_on_them) {
+  Described described = describe(
+      "9 8 0:50 / /a/b rw - tmpfs x rw\n"
+      "8 7 0:51 / /a rw - tmpfs x rw\n"
+      "7 1 254:0 / / rw - ext4 /dev/vda rw\n");
+  ASSERT_EQ(described.table.mounts_size(), 3);
+  EXPECT_EQ(described.table.mounts(0).id(), 7u);
+  EXPECT_EQ(described.table.mounts(1).id(), 8u);
+  EXPECT_EQ(described.table.mounts(2).id(), 9u);
+}
+
+TEST(mount_table, a_mount_named_external_keeps_its_key_only) {
+  DumpRequest request;
+  request.root = "/bundle/rootfs";
+  request.externals = {{"mnt", "/data", "volume"},
+                       {"mnt", "/other/", "second"},
+                       {"mnt", "/proc/keys", "/dev/null"},
+                       {"mnt", "/proc/keys", "/dev/null"}};
+  Described described = describe(std::string(kContainer) +
+                                     "90 67 254:0 /srv /data rw - ext4 /dev/vda rw\n"
+                                     "91 67 254:0 /opt /other rw - ext4 /dev/vda rw\n",
+                                 request);
+  EXPECT_TRUE(described.at("/data").external());
+  EXPECT_EQ(described.at("/data").external_key(), "volume");
+  EXPECT_EQ(described.at("/other").external_key(), "second");
+  EXPECT_EQ(described.at("/proc/keys").external_key(), "/dev/null");
+  EXPECT_TRUE(described.refusals.empty());
+}
+
+TEST(mount_table, a_disk_of_the_machine_below_a_given_root_must_be_external) {
+  DumpRequest request;
+  request.root = "/bundle/rootfs";
+  const std::string tree = std::string(kContainer) +
+                           "90 67 254:0 /srv /data rw - ext4 /dev/vda rw\n"
+                           "91 67 254:0 /bundle/rootfs/usr /lib rw - ext4 /dev/vda rw\n";
+  Described described = describe(tree, request);
+  EXPECT_TRUE(described.refuses("mount /data"));
+  EXPECT_FALSE(described.refuses("mount /lib"));
+  EXPECT_EQ(described.refusals.size(), 1u);
+  EXPECT_EQ(described.refusals[0].way_out, "--external mnt[/data]:KEY");
+  request.external_mounts_auto = true;
+  EXPECT_TRUE(describe(tree, request).refusals.empty());
+  EXPECT_TRUE(describe(tree).refusals.empty());
+}
+
+TEST(mount_table, what_cannot_be_mounted_again_is_refused_by_name) {
+  Described described = describe(std::string(kContainer) +
+                                 "90 67 0:90 / /a rw - autofs systemd rw\n"
+                                 "91 67 0:91 / /b rw - fuse.sshfs x rw\n"
+                                 "92 67 0:92 / /c rw - strange x rw\n"
+                                 "93 67 254:0 /gone//deleted /d rw - ext4 /dev/vda rw\n"
+                                 "94 67 0:94 / /e rw,idmapped - tmpfs x rw\n"
+                                 "95 67 8:1 / /f rw - ext4 /dev/sda1 rw\n");
+  for (const char* name : {"mount /a", "mount /b", "mount /c", "mount /d", "mount /e"})
+    EXPECT_TRUE(described.refuses(name)) << name;
+  EXPECT_EQ(described.refusals.size(), 5u);
+}
+
+TEST(mount_table, groups_that_reach_outside_are_marked) {
+  Described described = describe(
+      "7 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n"
+      "8 7 0:51 / /a rw shared:5 - tmpfs x rw\n"
+      "9 7 0:51 / /b rw master:5 - tmpfs x rw\n"
+      "10 7 254:0 /x /c rw master:2 - ext4 /dev/vda rw\n",
+      {}, "27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n");
+  EXPECT_TRUE(described.at("/").peers_outside());
+  EXPECT_FALSE(described.at("/a").peers_outside());
+  EXPECT_FALSE(described.at("/b").master_outside());
+  EXPECT_TRUE(described.at("/c").master_outside());
+}
+
+TEST(mount_table, a_table_without_a_root_or_with_a_circle_does_no_harm) {
+  std::vector<Refusal> refusals;
+  EXPECT_FALSE(describe_table({}, {}, {}, &refusals).ok());
+  Described described = describe(
+      "7 1 254:0 / / rw - ext4 /dev/vda rw\n"
+      "8 9 0:51 / /a rw - tmpfs x rw\n"
+      "9 8 0:51 / /b rw - tmpfs x rw\n"
+      "10 10 0:51 / /c rw - tmpfs x rw\n");
+  EXPECT_EQ(described.table.mounts_size(), 1);
+}
+
+}  // namespace
+}  // namespace ncr::mount_namespace
