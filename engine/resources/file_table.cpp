@@ -88,11 +88,9 @@ Result<> take_info(const std::string& text, FdProbe& probe) {
   return {};
 }
 
-Result<FdProbe> open_probe(const Task& task, int number, const std::string& fdinfo,
-                           const MountView* view) {
+Result<FdProbe> open_probe(const Task& task, int number, const std::string& fdinfo) {
   FdProbe probe;
   probe.task = &task;
-  probe.view = view;
   probe.number = FdNumber{number};
   TRY(take_info(fdinfo, probe));
   probe.local = TRY(sys::pidfd_getfd(task.pidfd, number));
@@ -187,6 +185,13 @@ Result<> find_blockers(const FdProbe& probe, const FdRoom* room, Blockers& block
   return {};
 }
 
+int mount_of(const Fd& file) {
+  struct statx status {};
+  bool known = ::statx(file.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status) == 0 &&
+               (status.stx_mask & STATX_MNT_ID) != 0;
+  return known ? static_cast<int>(status.stx_mnt_id) : 0;
+}
+
 // A mapped file whose room has more to do once the tree may run again. Each keeps a descriptor.
 struct Unfinished {
   const FdRoom* room;
@@ -218,6 +223,7 @@ struct FileTable::Impl {
   Result<uint32_t> intern_number(FileTable& table, const Task& task, int number,
                                  const std::string& fdinfo, Blockers* blockers);
   uint32_t same_as_parent(const Task& task, int number);
+  void choose_view(FdProbe& probe) const { probe.view = views.with_mount(probe.mount_id, view); }
 };
 
 template <class T, class ToHolder>
@@ -289,7 +295,8 @@ Result<uint32_t> FileTable::Impl::intern_number(FileTable& table, const Task& ta
   if (known_number != numbers[task.pid].end()) return known_number->second;
   uint32_t id = same_as_parent(task, number);
   if (id == 0) {
-    FdProbe probe = TRY_WHILE(open_probe(task, number, fdinfo, view), "fd %d", number);
+    FdProbe probe = TRY_WHILE(open_probe(task, number, fdinfo), "fd %d", number);
+    choose_view(probe);
     id = TRY(intern(table, std::move(probe), {task.pid, number}, blockers));
   }
   if (id == 0) return id;
@@ -338,7 +345,7 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
 
 Result<uint32_t> FileTable::add_local(Fd fd) {
   FdProbe probe = TRY(open_local_probe(std::move(fd)));
-  probe.view = impl_->view;
+  impl_->choose_view(probe);
   Holder holder{::getpid(), probe.local.get()};
   return impl_->intern(*this, std::move(probe), holder, nullptr);
 }
@@ -351,7 +358,6 @@ Result<uint32_t> FileTable::id_of(const Task& task, FdNumber number) {
 Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool deleted,
                                        uint32_t flags) {
   FdProbe probe;
-  probe.view = impl_->view;
   TRY(SYSCALL(::fstat(opened.get(), &probe.stat), "fstat %s", path.c_str()));
   auto [entry, is_new] =
       impl_->mapped.try_emplace({probe.stat.st_dev, probe.stat.st_ino, flags & O_ACCMODE}, 0);
@@ -359,6 +365,8 @@ Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool 
   probe.local = std::move(opened);
   probe.link = deleted ? path + " (deleted)" : path;
   probe.flags = flags;
+  probe.mount_id = mount_of(probe.local);
+  impl_->choose_view(probe);
   const FdRoom* room = room_for(probe);
   if (room == nullptr) {
     UnsupportedKind kind = unsupported_kind(probe);

@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "engine/base/quiet_thread.h"
 
 namespace ncr {
@@ -59,6 +61,7 @@ Result<Visit> visit_aside(const Fd& space) {
 
 Result<MountView> MountView::of(const Task& task) {
   MountView view;
+  view.link_ = *TRY(task.proc_link("ns/mnt"));
   if (*TRY(task.proc_link("root")) == "/") {
     view.root_ = TRY(sys::open_at(task.proc, "root", O_PATH | O_DIRECTORY));
     view.proc_ =
@@ -105,6 +108,20 @@ Result<std::string> MountView::mountinfo() const {
   return mountinfo_;
 }
 
+bool MountView::has_mount(int mount_id) const {
+  if (!mount_ids_) {
+    mount_ids_.emplace();
+    Result<std::string> table = mountinfo();
+    const std::string text = table.ok() ? table.take() : std::string();
+    for (size_t at = 0; at < text.size();) {
+      mount_ids_->insert(std::atoi(text.c_str() + at));
+      size_t end = text.find('\n', at);
+      at = end == std::string::npos ? text.size() : end + 1;
+    }
+  }
+  return mount_ids_->contains(mount_id);
+}
+
 MountViews::MountViews() : own_(std::make_unique<MountView>()) {
   Result<std::string> link = sys::read_link_at(Fd(), kOwn);
   if (link.ok()) own_link_ = link.take();
@@ -116,6 +133,14 @@ Result<const MountView*> MountViews::of(const Task& task) {
   std::unique_ptr<MountView>& view = others_[link];
   if (view == nullptr) view = std::make_unique<MountView>(TRY(MountView::of(task)));
   return const_cast<const MountView*>(view.get());
+}
+
+const MountView* MountViews::with_mount(int mount_id, const MountView* likely) const {
+  if (mount_id == 0 || others_.empty() || likely->has_mount(mount_id)) return likely;
+  if (own_->has_mount(mount_id)) return own_.get();
+  for (const auto& [link, view] : others_)
+    if (view->has_mount(mount_id)) return view.get();
+  return likely;
 }
 
 }  // namespace ncr

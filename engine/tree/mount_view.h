@@ -7,6 +7,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "engine/base/sys.h"
@@ -29,11 +31,16 @@ class MountView {
   // Whether the path names this very file, not one it links to.
   bool names(const std::string& path, const struct stat& file) const;
   Result<std::string> mountinfo() const;  // of the whole namespace
+  bool has_mount(int mount_id) const;     // as fdinfo numbers it
+  // "mnt:[4026531841]"; empty for the engine's own.
+  const std::string& link() const { return link_; }
 
  private:
   Fd root_;
   Fd proc_;  // /proc/PID of a task that sees the whole namespace
   std::string mountinfo_;
+  std::string link_;
+  mutable std::optional<std::set<int>> mount_ids_;  // read when first asked for
 };
 
 // The views of a tree: one for each mount namespace.
@@ -41,6 +48,9 @@ class MountViews {
  public:
   MountViews();
   Result<const MountView*> of(const Task& task);
+  // The namespace that a file's mount is in: `likely`, or the engine's for a file that came from
+  // there (standard output of a container), or another one of the tree; `likely` if none has it.
+  const MountView* with_mount(int mount_id, const MountView* likely) const;
   const MountView& own() const { return *own_; }
 
  private:

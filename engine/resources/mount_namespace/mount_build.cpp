@@ -24,14 +24,29 @@ namespace {
 class Builder {
  public:
   Builder(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own)
-      : image_(image), plan_(plan), own_(own), mounts_(plan.placements.size()) {}
+      : image_(image),
+        plan_(plan),
+        own_(own),
+        mounts_(plan.placements.size()),
+        shared_(plan.shared.size()),
+        needed_(plan.placements.size()) {
+    needed_[0] = true;
+    for (const Placement& placement : plan_.placements) {
+      needed_[placement.parent] = true;
+      if (placement.source.kind == MountSource::Kind::kMount)
+        needed_[placement.source.index] = true;
+    }
+    for (const Spread& spread : plan_.spreads) {
+      needed_[spread.placement] = true;
+      needed_[spread.from] = true;
+    }
+  }
 
   Result<> build() {
     TRY(take_paths());
     TRY(set_propagation_of_all(MS_SLAVE));
     TRY(take_host_mounts());
     TRY(open_workshop());
-    for (size_t i = 0; i < plan_.shared.size(); i++) TRY(make_shared(i));
     for (size_t i = 0; i < plan_.placements.size(); i++)
       TRY_WHILE(place(i), "mount %s", plan_.placements[i].mount->point().c_str());
     for (const Spread& spread : plan_.spreads)
@@ -145,8 +160,20 @@ class Builder {
     return point;
   }
 
+  // Its options are paths in the new tree.
+  Result<Fd> make_from_inside(const schema::MountedFileSystem& file_system) {
+    Fd outside = TRY(sys::open("/", O_PATH | O_DIRECTORY));
+    TRY(SYSCALL(::fchdir(mounts_[0].get()), "enter the new root"));
+    TRY(SYSCALL(::chroot("."), "chroot to the new root"));
+    Result<Fd> made = make_file_system(file_system);
+    TRY(SYSCALL(::fchdir(outside.get()), "leave the new root"));
+    TRY(SYSCALL(::chroot("."), "chroot to the old root"));
+    return made;
+  }
+
   Result<Fd> make(const schema::MountedFileSystem& file_system) {
-    Fd made = TRY(make_file_system(file_system));
+    const bool from_inside = file_system.type() == "overlay";
+    Fd made = TRY(from_inside ? make_from_inside(file_system) : make_file_system(file_system));
     if (is_in_memory(file_system.type())) {
       TRY(make_memory_files(image_, file_system, made));
       TRY(finish_file_system(file_system, made));
@@ -155,8 +182,9 @@ class Builder {
   }
 
   Result<> make_shared(size_t index) {
-    shared_.push_back(TRY(make(*plan_.shared[index])));
-    TRY(place_in_workshop(strf("%zu", index), shared_.back()));
+    if (shared_[index].valid()) return {};
+    shared_[index] = TRY(make(*plan_.shared[index]));
+    TRY(place_in_workshop(strf("%zu", index), shared_[index]));
     return {};
   }
 
@@ -174,6 +202,7 @@ class Builder {
         mounts_[index] = TRY(make(*placement.file_system));
         return {};
       case MountSource::Kind::kShared:
+        TRY(make_shared(placement.source.index));
         mounts_[index] = TRY(copy_of_part(shared_[placement.source.index], placement.source.below));
         return {};
       case MountSource::Kind::kMount:
@@ -195,7 +224,9 @@ class Builder {
     }
     Fd point = TRY_WHILE(open_below(mounts_[placement.parent], placement.point),
                          "the place to mount at is not there");
-    return put_in_place(mounts_[index], point);
+    TRY(put_in_place(mounts_[index], point));
+    if (!needed_[index]) mounts_[index].close();
+    return {};
   }
 
   Result<> apply(const Spread& spread) {
@@ -240,6 +271,7 @@ class Builder {
   const std::vector<MountLine>& own_;
   std::vector<Fd> mounts_;
   std::vector<Fd> shared_;
+  std::vector<bool> needed_;  // placements whose descriptor is used after they are in place
   std::unordered_map<size_t, Fd> groups_;
   Fd workshop_;
 };

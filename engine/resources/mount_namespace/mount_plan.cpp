@@ -1,12 +1,14 @@
 // Mounts are put in place one by one, each through a descriptor of its parent's root: those with
 // the longest way first, what covers the parent last, so that nothing stands in the way of what
 // follows. All are private while that goes on, so that nothing spreads; who spreads to whom is set
-// at the end, masters before those that follow them.
+// at the end, masters before those that follow them. An overlay names directories of the tree, so
+// it comes when those are there.
 #include "engine/resources/mount_namespace/mount_plan.h"
 
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <unordered_map>
 
@@ -67,6 +69,10 @@ class Planner {
     const schema::Mount* mount;
     std::string point;
   };
+  struct Later {
+    Child child;
+    size_t parent;  // placement
+  };
 
   Result<std::map<uint32_t, std::vector<Child>>> children_of_all() const {
     std::unordered_map<uint32_t, const schema::Mount*> known;
@@ -95,15 +101,31 @@ class Planner {
   Result<> place_all() {
     auto children = TRY(children_of_all());
     place(*children[0].front().mount, 0, {});
-    for (size_t i = 0; i < plan_.placements.size(); i++) {
+    std::deque<Later> overlays;
+    for (size_t i = 0;; i++) {
+      if (i == plan_.placements.size()) {
+        if (overlays.empty()) return {};
+        place(*overlays.front().child.mount, overlays.front().parent, overlays.front().child.point);
+        overlays.pop_front();
+      }
       auto below = children.find(plan_.placements[i].mount->id());
       if (below == children.end()) continue;
       std::stable_sort(
           below->second.begin(), below->second.end(),
           [](const Child& a, const Child& b) { return a.point.size() > b.point.size(); });
-      for (Child& child : below->second) place(*child.mount, i, std::move(child.point));
+      for (Child& child : below->second) {
+        if (is_overlay(*child.mount))
+          overlays.push_back({std::move(child), i});
+        else
+          place(*child.mount, i, std::move(child.point));
+      }
     }
-    return {};
+  }
+
+  bool is_overlay(const schema::Mount& mount) const {
+    const MountedFileSystem& file_system = *file_systems_.at(mount.file_system());
+    return file_system.type() == "overlay" && file_system.origin() == MountedFileSystem::MADE &&
+           !mount.external();
   }
 
   void place(const schema::Mount& mount, size_t parent, std::string point) {

@@ -14,11 +14,11 @@ namespace ncr::mount_namespace {
 // Where a mount is taken from.
 struct MountSource {
   enum class Kind {
-    kPath,    // a copy of what is mounted at `path` of whoever restores
-    kHost,    // a copy of one of their mounts, and `below` in it
-    kMade,    // a file system made for this mount alone
-    kShared,  // a copy of a file system that was made before (MountPlan::shared), and `below` in it
-    kMount,   // a copy of a mount that was put in place before, and `below` in it
+    kPath,     // a copy of what is mounted at `path` of whoever restores
+    kHost,     // a copy of one of their mounts, and `below` in it
+    kMade,     // a file system made for this mount alone
+    kShared,   // a copy of a file system made beside (MountPlan::shared), and `below` in it
+    kMount,    // a copy of a mount that was put in place before, and `below` in it
     kTerminal  // a pseudo-terminal's node: it exists when terminals are made again
   };
   Kind kind = Kind::kMade;
@@ -44,7 +44,7 @@ struct Spread {
 };
 
 struct MountPlan {
-  std::vector<const schema::MountedFileSystem*> shared;  // made first: several mounts show them
+  std::vector<const schema::MountedFileSystem*> shared;  // several mounts show them
   std::vector<Placement> placements;                     // in the order they are put in place
   std::vector<Spread> spreads;                           // afterwards, in order
 };

@@ -64,6 +64,9 @@ class Table {
     std::vector<const MountLine*> order = TRY(parents_first());
     root_ = order.front();
     for (const MountLine* line : order) add(*line);
+    if (!has_proc())
+      refusals_->push_back({"mount namespace without /proc", "a restore works through it",
+                            "mount a procfs at /proc before the dump"});
     return std::move(out_);
   }
 
@@ -130,6 +133,14 @@ class Table {
       host_root_ = ours.root;
     }
     return known->second;
+  }
+
+  bool has_proc() const {
+    return std::any_of(out_.mounts().begin(), out_.mounts().end(), [&](const schema::Mount& mount) {
+      return mount.point() == "/proc" &&
+             (mount.external() ||
+              out_.file_systems(static_cast<int>(mount.file_system()) - 1).type() == "proc");
+    });
   }
 
   void refuse(const MountLine& line, std::string reason, std::string way_out) {

@@ -18,6 +18,7 @@
 #include <cctype>
 #include <set>
 
+#include "engine/resources/mount_namespace/terminal_mounts.h"
 #include "engine/resources/room.h"
 #include "engine/resources/tty/pty.h"
 #include "engine/resources/tty/pty_queue.h"
@@ -143,12 +144,20 @@ const schema::OpenFile* find_master(const FileRestorer& files, const schema::Tty
 
 std::string master_key(const schema::Tty& tty) { return strf("master %u", tty.number()); }
 
+// A terminal may be mounted somewhere else as well (/dev/console).
+Result<Fd> make_mounted_master(const FileRestorer& files, const schema::OpenFile& record) {
+  Fd master = TRY(make_master(record));
+  TRY(mount_namespace::mount_terminal(files.image(), record.mount_namespace(),
+                                      record.tty().number()));
+  return master;
+}
+
 // The master is made once, by whichever end comes first. The number stays the stash's or
 // FileRestorer's.
 Result<int> ensure_master(FileRestorer& files, const schema::OpenFile& record) {
   if (Result<int> opened = files.opened(record.id()); opened.ok()) return opened;
   Fd master = files.take(kGroup, master_key(record.tty()));
-  if (!master.valid()) master = TRY(make_master(record));
+  if (!master.valid()) master = TRY(make_mounted_master(files, record));
   int number = master.get();
   files.stash(kGroup, master_key(record.tty()), std::move(master));
   return number;
@@ -183,7 +192,7 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   if (tty.kind() == schema::Tty::MASTER) {
     Fd master = files.take(kGroup, master_key(tty));
     if (master.valid()) return master;
-    return make_master(record);
+    return make_mounted_master(files, record);
   }
   if (tty.hung_up()) return make_hung_up(record);
   const schema::OpenFile* master = is_pty(tty) ? find_master(files, tty) : nullptr;

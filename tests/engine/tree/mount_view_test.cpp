@@ -107,5 +107,28 @@ TEST(mount_view, a_task_that_changed_its_root_shows_the_whole_namespace) {
   EXPECT_NE(table.value().find(scratch.path()), std::string::npos);
 }
 
+TEST(mount_view, a_file_is_looked_up_where_its_mount_is) {
+  test::Scratch scratch;
+  Other other([&] {
+    return private_mounts() && ::mount("none", scratch.path().c_str(), "tmpfs", 0, nullptr) == 0 &&
+           ::mknod(scratch.file("inside").c_str(), S_IFREG | 0600, 0) == 0;
+  });
+  ASSERT_TRUE(other.well());
+  auto mount_of = [](const Fd& file) {
+    struct statx status {};
+    EXPECT_EQ(::statx(file.get(), "", AT_EMPTY_PATH, STATX_MNT_ID, &status), 0);
+    return static_cast<int>(status.stx_mnt_id);
+  };
+  MountViews views;
+  const MountView* theirs = views.of(other.task()).take();
+  Fd inside = theirs->open(scratch.file("inside"), O_PATH).take();
+  Fd outside = sys::open("/etc", O_PATH).take();
+  EXPECT_EQ(views.with_mount(mount_of(inside), theirs), theirs);
+  EXPECT_EQ(views.with_mount(mount_of(inside), &views.own()), theirs);
+  EXPECT_EQ(views.with_mount(mount_of(outside), theirs), &views.own());
+  EXPECT_EQ(views.with_mount(0, theirs), theirs);
+  EXPECT_EQ(views.with_mount(1 << 30, theirs), theirs);
+}
+
 }  // namespace
 }  // namespace ncr

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -78,13 +79,13 @@ struct Dumped {
   std::string error;
 };
 
-Dumped dump(const Dweller& dweller, const DumpRequest& request = {}) {
+Dumped dump(const Task& task, const DumpRequest& request = {}) {
   Dumped dumped;
-  Result<Fd> space = sys::open_at(dweller.task().proc, "ns/mnt", O_RDONLY);
+  Result<Fd> space = sys::open_at(task.proc, "ns/mnt", O_RDONLY);
   EXPECT_TRUE(space.ok());
   std::vector<Task> none;
   SharedMemoryTable content;
-  NamespaceProbe probe{none, dweller.task(), space.take(), request, content};
+  NamespaceProbe probe{none, task, space.take(), request, content};
   std::thread([&] {
     if (::unshare(CLONE_FS) != 0 || ::setns(probe.fd.get(), CLONE_NEWNS) != 0) {
       dumped.error = "cannot enter";
@@ -95,6 +96,10 @@ Dumped dump(const Dweller& dweller, const DumpRequest& request = {}) {
   }).join();
   EXPECT_EQ(dumped.error, "");
   return dumped;
+}
+
+Dumped dump(const Dweller& dweller, const DumpRequest& request = {}) {
+  return dump(dweller.task(), request);
 }
 
 bool unshare_mounts() {
@@ -269,6 +274,31 @@ TEST(mount_namespace, files_in_memory_come_back) {
   EXPECT_EQ(::readlink(after.path(dir + "/link").c_str(), target, sizeof target), 6);
 }
 
+TEST(mount_namespace, an_overlay_comes_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs");
+    for (const char* name : {"/lower", "/rw", "/all"}) made = made && make_directory(dir + name);
+    made = made && make_file(dir + "/lower/old", "old") && make_file(dir + "/lower/gone") &&
+           mount_at(dir + "/rw", "tmpfs") && make_directory(dir + "/rw/upper") &&
+           make_directory(dir + "/rw/work");
+    std::string options =
+        "lowerdir=" + dir + "/lower,upperdir=" + dir + "/rw/upper,workdir=" + dir + "/rw/work";
+    return made && mount_at(dir + "/all", "overlay", options.c_str()) &&
+           make_file(dir + "/all/new", "new") && ::unlink((dir + "/all/gone").c_str()) == 0;
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+  EXPECT_EQ(test::file_text(after.path(dir + "/all/old")), "old");
+  EXPECT_EQ(test::file_text(after.path(dir + "/all/new")), "new");
+  EXPECT_FALSE(test::file_exists(after.path(dir + "/all/gone")));
+}
+
 TEST(mount_namespace, a_mount_from_outside_takes_what_is_given) {
   test::Scratch scratch;
   test::Scratch outside;
@@ -346,6 +376,83 @@ TEST(mount_namespace, a_container_comes_back_from_the_machines_own_mounts) {
   ASSERT_TRUE(before.well());
   Dumped dumped = dump(before);
   EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+}
+
+bool write_text(const char* path, const std::string& text) {
+  Result<Fd> file = sys::open(path, O_WRONLY);
+  return file.ok() && sys::write_all(file.value(), text.data(), text.size()).ok();
+}
+
+// Goes on in a child that is the first process of its own namespaces.
+bool enter_user_namespace() {
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC) != 0 ||
+      !write_text("/proc/self/setgroups", "deny") || !write_text("/proc/self/uid_map", "0 0 1") ||
+      !write_text("/proc/self/gid_map", "0 0 1"))
+    return false;
+  pid_t pid = ::fork();
+  if (pid < 0) return false;
+  if (pid == 0) return ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+  for (int fd = 3; fd < 100; fd++) ::close(fd);
+  ::pause();
+  return false;
+}
+
+TEST(mount_namespace, a_container_comes_back_inside_a_user_namespace) {
+  test::Scratch scratch;
+  const std::string root = scratch.path();
+  Dweller before([&] {
+    bool made = enter_user_namespace() && unshare_mounts() && bind_at(root, root);
+    for (const char* name : {"/proc", "/dev", "/sys", "/etc"})
+      made = made && make_directory(root + name);
+    made = made && mount_at(root + "/proc", "proc") && mount_at(root + "/sys", "sysfs") &&
+           mount_at(root + "/dev", "tmpfs", "mode=755", MS_NOSUID) &&
+           make_file(root + "/dev/null") && bind_at("/dev/null", root + "/dev/null") &&
+           make_directory(root + "/dev/pts") &&
+           mount_at(root + "/dev/pts", "devpts", "newinstance,ptmxmode=0666") &&
+           make_directory(root + "/dev/mqueue") && mount_at(root + "/dev/mqueue", "mqueue");
+    return made && ::chdir(root.c_str()) == 0 && ::syscall(SYS_pivot_root, ".", ".") == 0 &&
+           ::umount2(".", MNT_DETACH) == 0 && ::chdir("/") == 0;
+  });
+  ASSERT_TRUE(before.well());
+  // The table is that of the child's child.
+  std::vector<pid_t> inside = test::children_of(before.task().pid);
+  ASSERT_EQ(inside.size(), 1u);
+  Task task;
+  task.pid = inside[0];
+  task.proc = sys::open(strf("/proc/%d", inside[0]).c_str(), O_PATH | O_DIRECTORY).take();
+  DumpRequest request;
+  request.root = root;
+  request.externals = {{"mnt", "/dev/null", "null"}};
+  Dumped dumped = dump(task, request);
+  EXPECT_TRUE(dumped.blockers.empty());
+  RestoreRequest restore;
+  restore.root = root;
+  restore.externals = {{"mnt", "null", "/dev/null"}};
+  Dweller after([&] {
+    // A mount point, as a runtime gives it.
+    return unshare_mounts() && bind_at(root, root) && enter_user_namespace() &&
+           rebuild(dumped.record, restore);
+  });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+}
+
+TEST(mount_namespace, a_thousand_mounts_come_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs");
+    for (int i = 0; i < 1000; i++) {
+      std::string point = strf("%s/%d", dir.c_str(), i);
+      made = made && make_directory(point) && bind_at(dir, point);
+    }
+    return made;
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
   Dweller after([&] { return rebuild(dumped.record); });
   ASSERT_TRUE(after.well());
   expect_same(before.table(), after.table());

@@ -27,6 +27,8 @@ struct Described {
   }
 };
 
+constexpr const char* kProc = "5 7 0:40 / /proc rw,relatime - proc proc rw\n";
+
 Described describe(const std::string& tree, const DumpRequest& request = {},
                    const std::string& own = kMachine) {
   Described described;
@@ -120,6 +122,12 @@ TEST(mount_table, groups_that_reach_outside_are_marked) {
   EXPECT_FALSE(described.at("/a").peers_outside());
   EXPECT_FALSE(described.at("/b").master_outside());
   EXPECT_TRUE(described.at("/c").master_outside());
+}
+
+TEST(mount_table, a_namespace_without_proc_is_refused) {
+  const std::string tree = "7 1 254:0 / / rw - ext4 /dev/vda rw\n";
+  EXPECT_TRUE(describe(tree).refuses("without /proc"));
+  EXPECT_FALSE(describe(tree + kProc).refuses("without /proc"));
 }
 
 TEST(mount_table, a_table_without_a_root_or_with_a_circle_does_no_harm) {
