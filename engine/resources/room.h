@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -141,6 +142,8 @@ struct NamespaceBuild {
   const RestoreRequest& request;
   const SharedMemoryObjects& content;
   const schema::Namespace& record;
+  // To a mount namespace of the tree, by id.
+  std::function<Result<>(uint32_t)> enter_mounts;
 };
 
 struct NamespaceRoom {

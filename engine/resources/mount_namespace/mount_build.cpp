@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "engine/base/undo.h"
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
 #include "engine/resources/mount_namespace/mount_table.h"
@@ -23,10 +24,13 @@ namespace {
 
 class Builder {
  public:
-  Builder(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own)
+  Builder(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own,
+          const EnterNamespace& enter, uint32_t id)
       : image_(image),
         plan_(plan),
         own_(own),
+        enter_(enter),
+        id_(id),
         mounts_(plan.placements.size()),
         shared_(plan.shared.size()),
         needed_(plan.placements.size()) {
@@ -38,11 +42,12 @@ class Builder {
     }
     for (const Spread& spread : plan_.spreads) {
       needed_[spread.placement] = true;
-      needed_[spread.from] = true;
+      if (spread.kind == Spread::Kind::kJoin) needed_[spread.from] = true;
     }
   }
 
   Result<> build() {
+    TRY(take_elsewhere());
     TRY(take_paths());
     TRY(set_propagation_of_all(MS_SLAVE));
     TRY(take_host_mounts());
@@ -74,6 +79,43 @@ class Builder {
       TRY(part(placement, mounts_[i]));
     }
     return {};
+  }
+
+  // ---- Mounts of other namespaces of the tree
+
+  // The kernel copies mounts only of the namespace that one is in.
+  Result<> take_elsewhere() {
+    elsewhere_.resize(plan_.elsewhere.size());
+    if (plan_.elsewhere.empty()) return {};
+    Undo back([this] { (void)enter_(id_); });
+    for (size_t i = 0; i < plan_.elsewhere.size(); i++)
+      TRY_WHILE(take_elsewhere(i), "mount %s of another mount namespace of the tree",
+                plan_.elsewhere[i].mount->point().c_str());
+    back.cancel();
+    return enter_(id_);
+  }
+
+  Result<> take_elsewhere(size_t index) {
+    const Elsewhere& elsewhere = plan_.elsewhere[index];
+    TRY(enter_(elsewhere.space));
+    Fd top = TRY(sys::open(elsewhere.mount->point().c_str(), O_PATH | O_NOFOLLOW));
+    TRY(check_is(elsewhere, top));
+    for (size_t i = 0; i < plan_.placements.size(); i++) {
+      const MountSource& source = plan_.placements[i].source;
+      if (source.kind == MountSource::Kind::kElsewhere && source.index == index)
+        mounts_[i] = TRY(copy_of_part(top, source.below));
+    }
+    elsewhere_[index] = std::move(top);
+    return {};
+  }
+
+  static Result<> check_is(const Elsewhere& elsewhere, const Fd& top) {
+    std::string text = TRY(sys::read_file("/proc/thread-self/mountinfo"));
+    std::vector<MountLine> lines = TRY(parse_mountinfo(text));
+    const uint32_t id = TRY(mount_id_of(top));
+    for (const MountLine& line : lines)
+      if (line.id == id && line.type == elsewhere.file_system->type()) return {};
+    return Error::unsupported("it is shared with this one, and covered there");
   }
 
   // ---- Mounts of the caller
@@ -241,6 +283,8 @@ class Builder {
         return set_propagation(mount, MS_UNBINDABLE);
       case Spread::Kind::kJoin:
         return join_group(mounts_[spread.from], mount);
+      case Spread::Kind::kJoinElsewhere:
+        return join_group(elsewhere_[spread.from], mount);
       case Spread::Kind::kJoinSource:
         return join_group(groups_[spread.placement], mount);
     }
@@ -269,18 +313,21 @@ class Builder {
   const Image& image_;
   const MountPlan& plan_;
   const std::vector<MountLine>& own_;
+  const EnterNamespace& enter_;
+  const uint32_t id_;
   std::vector<Fd> mounts_;
   std::vector<Fd> shared_;
   std::vector<bool> needed_;  // placements whose descriptor is used after they are in place
   std::unordered_map<size_t, Fd> groups_;
+  std::vector<Fd> elsewhere_;
   Fd workshop_;
 };
 
 }  // namespace
 
-Result<> build_mounts(const Image& image, const MountPlan& plan,
-                      const std::vector<MountLine>& own) {
-  return Builder(image, plan, own).build();
+Result<> build_mounts(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own,
+                      const EnterNamespace& enter, uint32_t id) {
+  return Builder(image, plan, own, enter, id).build();
 }
 
 }  // namespace ncr::mount_namespace

@@ -39,8 +39,13 @@ Result<> build(const NamespaceBuild& build) {
   Fd here;
   std::vector<MountLine> own =
       TRY_WHILE(read_table(here, "/proc/self/mountinfo"), "a restore needs a procfs at /proc");
-  MountPlan plan = TRY(plan_mounts(build.record.mnt(), own, build.request));
-  return build_mounts(build.image, plan, own);
+  std::vector<const schema::Namespace*> earlier;
+  for (const schema::Namespace& space : build.image.namespaces) {
+    if (space.id() == build.record.id() || !build.enter_mounts) break;
+    if (space.has_mnt() && space.mnt().mounts_size() != 0) earlier.push_back(&space);
+  }
+  MountPlan plan = TRY(plan_mounts(build.record.mnt(), own, build.request, earlier));
+  return build_mounts(build.image, plan, own, build.enter_mounts, build.record.id());
 }
 
 }  // namespace

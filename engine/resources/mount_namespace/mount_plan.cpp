@@ -2,7 +2,8 @@
 // the longest way first, what covers the parent last, so that nothing stands in the way of what
 // follows. All are private while that goes on, so that nothing spreads; who spreads to whom is set
 // at the end, masters before those that follow them. An overlay names directories of the tree, so
-// it comes when those are there.
+// it comes when those are there. What another namespace of the tree has as well is copied from
+// there.
 #include "engine/resources/mount_namespace/mount_plan.h"
 
 #include <sys/sysmacros.h>
@@ -36,8 +37,8 @@ int likeness(const MountLine& line, const MountedFileSystem& wanted) {
 class Planner {
  public:
   Planner(const schema::MountNamespace& record, const std::vector<MountLine>& own,
-          const RestoreRequest& request)
-      : record_(record), own_(own), request_(request) {
+          const RestoreRequest& request, const std::vector<const schema::Namespace*>& earlier)
+      : record_(record), own_(own), request_(request), earlier_(earlier) {
     for (const External& external : request.externals)
       if (external.kind == "mnt") externals_.emplace(external.object, external.value);
   }
@@ -142,21 +143,10 @@ class Planner {
   Result<> find_source(Placement& placement) {
     const schema::Mount& mount = *placement.mount;
     if (climbs(mount.root())) return Error::malformed("it shows a part that climbs out of it");
-    placement.keeps_master = mount.master_outside();
+    placement.keeps_master = mount.master_outside() && !group_elsewhere(mount.master()).mount;
     if (mount.external()) return take_external(placement);
-    if (!request_.root.empty()) {
-      const Placement& root = plan_.placements.front();
-      if (is_root(placement)) {
-        placement.source = {MountSource::Kind::kPath, request_.root, 0, {}};
-        return {};
-      }
-      std::string below;
-      if (placement.file_system == root.file_system && !root.mount->external() &&
-          is_below(mount.root(), root.mount->root(), &below)) {
-        placement.source = {MountSource::Kind::kMount, {}, 0, std::move(below)};
-        return {};
-      }
-    }
+    if (!request_.root.empty() && find_in_root(placement)) return {};
+    if (find_elsewhere(placement)) return {};
     if (placement.file_system->origin() == MountedFileSystem::HOST) {
       if (find_host(placement)) return {};
       if (placement.file_system->type() == "tmpfs" || major(placement.file_system->device()) != 0)
@@ -166,6 +156,100 @@ class Planner {
                  placement.file_system->host_point().c_str()));
     }
     return take_made(placement);
+  }
+
+  // What a given root stands for is the root of the first namespace.
+  bool find_in_root(Placement& placement) const {
+    const Placement& own_root = plan_.placements.front();
+    if (earlier_.empty() && is_root(placement)) {
+      placement.source = {MountSource::Kind::kPath, request_.root, 0, {}};
+      return true;
+    }
+    const schema::MountNamespace& first = earlier_.empty() ? record_ : earlier_.front()->mnt();
+    const schema::Mount& root = earlier_.empty() ? *own_root.mount : first.mounts(0);
+    const MountedFileSystem* file_system = file_system_of(first, root);
+    std::string below;
+    if (file_system == nullptr || root.external() ||
+        file_system->device() != placement.file_system->device() ||
+        !is_below(placement.mount->root(), root.root(), &below))
+      return false;
+    if (earlier_.empty())
+      placement.source = {MountSource::Kind::kMount, {}, 0, std::move(below)};
+    else
+      placement.source = {MountSource::Kind::kPath, request_.root + "/" + below, 0, {}};
+    return true;
+  }
+
+  // ---- Other namespaces of the tree
+
+  static const MountedFileSystem* file_system_of(const schema::MountNamespace& table,
+                                                 const schema::Mount& mount) {
+    for (const MountedFileSystem& file_system : table.file_systems())
+      if (file_system.id() == mount.file_system()) return &file_system;
+    return nullptr;
+  }
+
+  static bool is_covered(const schema::MountNamespace& table, const schema::Mount& mount) {
+    return std::any_of(table.mounts().begin(), table.mounts().end(),
+                       [&](const schema::Mount& other) {
+                         return other.parent() == mount.id() && other.point() == mount.point();
+                       });
+  }
+
+  // Of all mounts that `fits` says yes to, the one that shows most.
+  template <class F>
+  Elsewhere search(F fits) const {
+    Elsewhere best;
+    for (const schema::Namespace* space : earlier_)
+      for (const schema::Mount& mount : space->mnt().mounts()) {
+        if (best.mount != nullptr && mount.root().size() >= best.mount->root().size()) continue;
+        const MountedFileSystem* file_system = file_system_of(space->mnt(), mount);
+        if (file_system != nullptr && fits(mount, *file_system) && !is_covered(space->mnt(), mount))
+          best = {space->id(), &mount, file_system};
+      }
+    return best;
+  }
+
+  Elsewhere group_elsewhere(uint32_t group) const {
+    if (group == 0) return {};
+    return search([&](const schema::Mount& mount, const MountedFileSystem&) {
+      return mount.peers() == group;
+    });
+  }
+
+  bool find_elsewhere(Placement& placement) {
+    const MountedFileSystem& wanted = *placement.file_system;
+    if (wanted.origin() != MountedFileSystem::MADE || earlier_.empty()) return false;
+    std::string below;
+    Elsewhere found = search([&](const schema::Mount& mount, const MountedFileSystem& candidate) {
+      return candidate.device() == wanted.device() && candidate.type() == wanted.type() &&
+             !mount.external() && is_below(placement.mount->root(), mount.root());
+    });
+    if (found.mount == nullptr) return false;
+    (void)is_below(placement.mount->root(), found.mount->root(), &below);
+    placement.source = {MountSource::Kind::kElsewhere, {}, add_elsewhere(found), std::move(below)};
+    return true;
+  }
+
+  size_t add_elsewhere(const Elsewhere& elsewhere) {
+    for (size_t i = 0; i < plan_.elsewhere.size(); i++)
+      if (plan_.elsewhere[i].mount == elsewhere.mount) return i;
+    plan_.elsewhere.push_back(elsewhere);
+    return plan_.elsewhere.size() - 1;
+  }
+
+  Result<bool> join_elsewhere(uint32_t group, size_t index) {
+    Elsewhere found = group_elsewhere(group);
+    if (found.mount == nullptr) return false;
+    const Placement& placement = plan_.placements[index];
+    if (found.file_system->device() != placement.file_system->device() ||
+        !is_below(placement.mount->root(), found.mount->root()))
+      return Error::unsupported(
+          strf("mount %s is in a group with mount %s of another mount namespace, which does not "
+               "show what it shows; make it private before the dump",
+               placement.mount->point().c_str(), found.mount->point().c_str()));
+    plan_.spreads.push_back({Spread::Kind::kJoinElsewhere, index, add_elsewhere(found)});
+    return true;
   }
 
   Result<> take_external(Placement& placement) const {
@@ -253,8 +337,10 @@ class Planner {
     group.done = true;
     const size_t first = group.members.front();
     Placement& leader = plan_.placements[first];
-    if (leader.mount->peers_outside() && leader.source.kind != MountSource::Kind::kMade &&
-        leader.source.kind != MountSource::Kind::kShared) {
+    if (TRY(join_elsewhere(leader.mount->peers(), first))) {
+      leader.keeps_master = false;
+    } else if (leader.mount->peers_outside() && leader.source.kind != MountSource::Kind::kMade &&
+               leader.source.kind != MountSource::Kind::kShared) {
       plan_.spreads.push_back({Spread::Kind::kJoinSource, first});
     } else {
       TRY(follow_master(first));
@@ -283,9 +369,14 @@ class Planner {
   }
 
   Result<> follow_master(size_t index) {
-    auto master = groups_.find(plan_.placements[index].mount->master());
-    if (plan_.placements[index].mount->master() == 0 || master == groups_.end()) return {};
-    TRY(join(master->second.members.front(), index));
+    const uint32_t number = plan_.placements[index].mount->master();
+    auto master = groups_.find(number);
+    bool follows = number != 0 && master != groups_.end();
+    if (follows)
+      TRY(join(master->second.members.front(), index));
+    else
+      follows = TRY(join_elsewhere(number, index));
+    if (!follows) return {};
     plan_.spreads.push_back({Spread::Kind::kSlave, index});
     return {};
   }
@@ -293,6 +384,7 @@ class Planner {
   const schema::MountNamespace& record_;
   const std::vector<MountLine>& own_;
   const RestoreRequest& request_;
+  const std::vector<const schema::Namespace*>& earlier_;
   std::unordered_map<std::string, std::string> externals_;
   std::unordered_map<uint32_t, const MountedFileSystem*> file_systems_;
   std::unordered_map<uint32_t, int> uses_;       // mounts of a file system that are not external
@@ -304,8 +396,9 @@ class Planner {
 }  // namespace
 
 Result<MountPlan> plan_mounts(const schema::MountNamespace& record,
-                              const std::vector<MountLine>& own, const RestoreRequest& request) {
-  return Planner(record, own, request).plan();
+                              const std::vector<MountLine>& own, const RestoreRequest& request,
+                              const std::vector<const schema::Namespace*>& earlier) {
+  return Planner(record, own, request, earlier).plan();
 }
 
 }  // namespace ncr::mount_namespace
