@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "engine/base/undo.h"
+#include "engine/resources/mount_namespace/kept_tree.h"
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
 #include "engine/resources/mount_namespace/mount_table.h"
@@ -158,11 +159,24 @@ class Builder {
     for (size_t index : children_first()) {
       auto placements = wanted.find(index);
       if (placements == wanted.end()) continue;
-      for (size_t i : placements->second)
-        TRY_WHILE(take_host_mount(own_[index], i), "mount %s, a copy of %s",
-                  plan_.placements[i].mount->point().c_str(), own_[index].point.c_str());
+      for (size_t i : placements->second) {
+        Result<> taken = take_host_mount(own_[index], i);
+        if (!taken.ok() && i == 0) taken = take_host_tree(own_[index]);
+        if (taken.ok()) continue;
+        refused_.emplace(
+            i, taken.take_error().while_doing(strf("a copy of %s", own_[index].point.c_str())));
+      }
     }
     return {};
+  }
+
+  // In a user namespace mounts may be locked together.
+  Result<> take_host_tree(const MountLine& line) {
+    Fd root = TRY(open_mount(line));
+    Fd from = TRY(open_below(root, plan_.placements[0].source.below));
+    mounts_[0] = TRY(copy_mount_with_children(from));
+    keeps_tree_ = true;
+    return part(plan_.placements[0], mounts_[0]);
   }
 
   Result<> take_host_mount(const MountLine& line, size_t index) {
@@ -255,15 +269,36 @@ class Builder {
     }
   }
 
+  // A mount that is in the tree already, because that was copied as a whole.
+  Result<bool> find_kept(size_t index) {
+    const Placement& placement = plan_.placements[index];
+    if (!keeps_tree_ || index == 0 || placement.source.kind != MountSource::Kind::kHost)
+      return false;
+    const MountLine& line = own_[placement.source.index];
+    if (!TRY(kept_.find(mounts_[0], placement.mount->point(), line.device, placement.mount->root(),
+                        &mounts_[index])))
+      return false;
+    if (!mounts_[index].valid()) return true;
+    TRY(part(placement, mounts_[index]));
+    TRY(set_attributes(mounts_[index], placement.mount->attributes()));
+    return true;
+  }
+
   Result<> place(size_t index) {
     const Placement& placement = plan_.placements[index];
     if (placement.source.kind == MountSource::Kind::kTerminal) return {};
+    if (TRY(find_kept(index))) return {};
+    auto refused = refused_.find(index);
+    if (refused != refused_.end()) return std::move(refused->second);
     TRY(take(index));
     TRY(set_attributes(mounts_[index], placement.mount->attributes()));
     if (index == 0) {
       TRY(place_in_workshop("root", mounts_[0]));
+      if (keeps_tree_) kept_ = TRY(KeptTree::read(mounts_[0]));
       return {};
     }
+    if (!mounts_[placement.parent].valid())
+      return Error::unsupported("what it is mounted on is covered, and locked");
     Fd point = TRY_WHILE(open_below(mounts_[placement.parent], placement.point),
                          "the place to mount at is not there");
     TRY(put_in_place(mounts_[index], point));
@@ -320,6 +355,9 @@ class Builder {
   std::vector<bool> needed_;  // placements whose descriptor is used after they are in place
   std::unordered_map<size_t, Fd> groups_;
   std::vector<Fd> elsewhere_;
+  std::unordered_map<size_t, Error> refused_;  // copies that could not be made
+  bool keeps_tree_ = false;                    // the root was copied with all that is on it
+  KeptTree kept_;
   Fd workshop_;
 };
 

@@ -96,6 +96,13 @@ Result<Fd> copy_mount(const Fd& from) {
                   "open_tree")));
 }
 
+Result<Fd> copy_mount_with_children(const Fd& from) {
+  return Fd(
+      TRY(SYSCALL(::open_tree(from.get(), "",
+                              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
+                  "open_tree of a mount with all on it")));
+}
+
 Result<Fd> copy_mount_at(const std::string& path) {
   return Fd(TRY(SYSCALL(::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
                         "open_tree %s", path.c_str())));

@@ -14,6 +14,7 @@ Result<Fd> open_below(const Fd& root, const std::string& below);
 // A copy of one mount, or of the part of it at `from`; not put in place anywhere. Its children are
 // not copied.
 Result<Fd> copy_mount(const Fd& from);
+Result<Fd> copy_mount_with_children(const Fd& from);
 Result<Fd> copy_mount_at(const std::string& path);
 Result<> put_in_place(const Fd& mount, const Fd& point);
 Result<> set_attributes(const Fd& mount, uint64_t attributes);    // MOUNT_ATTR_*, all of them

@@ -400,6 +400,26 @@ bool enter_user_namespace() {
   return false;
 }
 
+TEST(mount_namespace, locked_mounts_of_a_user_namespace_stay_where_they_are) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    return enter_user_namespace() && unshare_mounts() && mount_at(dir, "tmpfs", "size=1m") &&
+           make_directory(dir + "/a") && bind_at("/etc", dir + "/a") && mount_at("/proc", "proc");
+  });
+  ASSERT_TRUE(before.well());
+  std::vector<pid_t> inside = test::children_of(before.task().pid);
+  ASSERT_EQ(inside.size(), 1u);
+  Task task;
+  task.pid = inside[0];
+  task.proc = sys::open(strf("/proc/%d", inside[0]).c_str(), O_PATH | O_DIRECTORY).take();
+  Dumped dumped = dump(task);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return enter_user_namespace() && rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+}
+
 TEST(mount_namespace, a_container_comes_back_inside_a_user_namespace) {
   test::Scratch scratch;
   const std::string root = scratch.path();
