@@ -27,7 +27,11 @@ class ContentReader {
   Result<> read_all() {
     for (schema::MountedFileSystem& file_system : *record_->mutable_file_systems())
       for (const schema::Mount* mount : parts_of(file_system)) TRY(open(*mount));
+    for (const schema::Mount& mount : record_->mounts())
+      if (is_removed(mount)) TRY(open(mount));
     TRY(open_covered());
+    for (schema::Mount& mount : *record_->mutable_mounts())
+      if (is_removed(mount)) TRY(read_removed_root(&mount));
     for (schema::MountedFileSystem& file_system : *record_->mutable_file_systems()) {
       if (is_in_memory(file_system.type()))
         TRY(read(&file_system));
@@ -44,6 +48,23 @@ class ContentReader {
            (!probe_.request.root.empty() && record_->mounts(0).file_system() == file_system.id());
   }
 
+  static bool is_removed(const schema::Mount& mount) {
+    return mount.has_removed() && !mount.external();
+  }
+
+  Result<> read_removed_root(schema::Mount* mount) {
+    auto opened = opened_.find(mount->id());
+    const schema::MountedFileSystem& file_system =
+        record_->file_systems(static_cast<int>(mount->file_system()) - 1);
+    Result<> read = Error::unsupported("what it shows was removed, and cannot be reached");
+    if (opened != opened_.end())
+      read = read_removed(opened->second, probe_.member.proc, probe_.content,
+                          mount->mutable_removed());
+    if (!read.ok())
+      refuse(*mount, file_system, read.error().text().c_str(), "unmount it before the dump");
+    return {};
+  }
+
   // The mounts that together show all of it that can be seen, upper parts first.
   std::vector<const schema::Mount*> parts_of(const schema::MountedFileSystem& file_system) const {
     const bool looked_at =
@@ -53,7 +74,8 @@ class ContentReader {
     if (!looked_at || is_given(file_system)) return {};
     std::vector<const schema::Mount*> mounts;
     for (const schema::Mount& mount : record_->mounts())
-      if (mount.file_system() == file_system.id() && !mount.external()) mounts.push_back(&mount);
+      if (mount.file_system() == file_system.id() && !mount.external() && !mount.has_removed())
+        mounts.push_back(&mount);
     std::stable_sort(mounts.begin(), mounts.end(), [](const auto* a, const auto* b) {
       return a->root().size() < b->root().size();
     });

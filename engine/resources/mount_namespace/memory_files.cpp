@@ -79,6 +79,28 @@ void describe(const struct stat& status, schema::FileNode* node) {
   if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) node->set_device(status.st_rdev);
 }
 
+Result<> read_file(Fd file, SharedMemoryTable& content, schema::FileNode* node) {
+  if (node->size() > kSmall) {
+    schema::SharedMemory description;
+    description.set_unlinked_file(true);
+    node->set_content(TRY(content.add(std::move(file), description)));
+    return {};
+  }
+  std::string data(node->size(), '\0');
+  TRY(sys::pread_exact(file, data.data(), data.size(), 0));
+  data.resize(data.find_last_not_of('\0') + 1);
+  node->set_data(std::move(data));
+  return {};
+}
+
+Result<> write_file(const Image& image, const schema::FileNode& node, const Fd& directory,
+                    const char* name) {
+  Fd file = TRY(sys::open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
+  if (node.size() == 0) return {};
+  TRY(write_content(image, node.content(), node.size(), name, file));
+  return sys::pwrite_all(file, node.data().data(), node.data().size(), 0);
+}
+
 }  // namespace
 
 Result<bool> is_empty_directory(const Fd& directory) { return TRY(entries_of(directory)).empty(); }
@@ -109,25 +131,11 @@ Result<uint32_t> MemoryFiles::add_node(uint32_t parent, const std::string& name,
   TRY(read_attributes(at, node));
   if (S_ISLNK(status.st_mode)) node->set_data(TRY(sys::read_link_at(directory, at)));
   node->set_size(S_ISREG(status.st_mode) ? static_cast<uint64_t>(status.st_size) : 0);
-  if (node->size() != 0) TRY(read_file(directory, at, node));
+  if (node->size() == 0) return index;
+  Fd file = TRY(sys::open_at(directory, at, O_RDONLY | O_NOFOLLOW | O_NOATIME));
+  TRY(read_file(std::move(file), content_, node));
   return index;
 }
-
-Result<> MemoryFiles::read_file(const Fd& directory, const char* at, schema::FileNode* node) {
-  Fd file = TRY(sys::open_at(directory, at, O_RDONLY | O_NOFOLLOW | O_NOATIME));
-  if (node->size() > kSmall) {
-    schema::SharedMemory description;
-    description.set_unlinked_file(true);
-    node->set_content(TRY(content_.add(std::move(file), description)));
-    return {};
-  }
-  std::string data(node->size(), '\0');
-  TRY(sys::pread_exact(file, data.data(), data.size(), 0));
-  data.resize(data.find_last_not_of('\0') + 1);
-  node->set_data(std::move(data));
-  return {};
-}
-
 // Directories above what is shown: nobody sees them, so what they are does not matter.
 Result<uint32_t> MemoryFiles::add_ancestors(const std::string& root, std::string* name) {
   uint32_t parent = 0;
@@ -220,8 +228,8 @@ class Maker {
   Result<> enter(uint32_t index) {
     if (entered_ && current_ == index) return {};
     std::string path = path_of(record_, index);
-    Fd directory = TRY(sys::open_at(root_, path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
-    TRY(SYSCALL(::fchdir(directory.get()), "enter %s", path.c_str()));
+    here_ = TRY(sys::open_at(root_, path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    TRY(SYSCALL(::fchdir(here_.get()), "enter %s", path.c_str()));
     current_ = index;
     entered_ = true;
     return {};
@@ -239,7 +247,7 @@ class Maker {
     else if (kind == S_IFLNK)
       TRY(SYSCALL(::symlink(node.data().c_str(), name), "symlink"));
     else if (kind == S_IFREG)
-      TRY(make_file(node, name));
+      TRY(write_file(image_, node, here_, name));
     else if (kind != S_IFDIR)
       TRY(SYSCALL(::mknod(name, kind | 0600, node.device()), "mknod"));
     TRY(SYSCALL(::lchown(name, node.uid(), node.gid()), "chown to %u:%u", node.uid(), node.gid()));
@@ -252,13 +260,6 @@ class Maker {
     return {};
   }
 
-  Result<> make_file(const schema::FileNode& node, const char* name) const {
-    Fd file = TRY(sys::open(name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
-    if (node.size() == 0) return {};
-    TRY(write_content(image_, node.content(), node.size(), node.name(), file));
-    return sys::pwrite_all(file, node.data().data(), node.data().size(), 0);
-  }
-
   static Result<> set_times(const schema::FileNode& node, const char* name) {
     timespec times[2] = {time_of(node.accessed_ns()), time_of(node.modified_ns())};
     TRY(SYSCALL(::utimensat(AT_FDCWD, name, times, AT_SYMLINK_NOFOLLOW), "set times"));
@@ -268,6 +269,7 @@ class Maker {
   const Image& image_;
   const schema::MountedFileSystem& record_;
   const Fd& root_;
+  Fd here_;  // the working directory
   uint32_t current_ = 0;
   bool entered_ = false;
 };
@@ -307,6 +309,42 @@ Result<> make_memory_files(const Image& image, const schema::MountedFileSystem& 
                            const Fd& root) {
   TRY(check_nodes(record));
   return Maker(image, record, root).make_all();
+}
+
+Result<> read_removed(const Fd& shown, const Fd& proc, SharedMemoryTable& content,
+                      schema::FileNode* node) {
+  struct stat status {};
+  TRY(SYSCALL(::fstat(shown.get(), &status), "stat"));
+  describe(status, node);
+  if (S_ISDIR(status.st_mode)) return {};
+  if (!S_ISREG(status.st_mode))
+    return Error::unsupported("it shows something that was removed and is no ordinary file");
+  node->set_size(static_cast<uint64_t>(status.st_size));
+  if (node->size() == 0) return {};
+  Fd file = TRY(sys::open_at(proc, strf("../self/fd/%d", shown.get()).c_str(), O_RDONLY));
+  return read_file(std::move(file), content, node);
+}
+
+Result<std::string> make_removed(const Image& image, const schema::FileNode& node,
+                                 const Fd& directory, const std::string& wanted) {
+  std::string name = wanted;
+  auto make = [&]() -> Result<> {
+    if (!S_ISDIR(node.mode())) return write_file(image, node, directory, name.c_str());
+    TRY(SYSCALL(::mkdirat(directory.get(), name.c_str(), 0700), "mkdir %s", name.c_str()));
+    return {};
+  };
+  Result<> made = make();
+  if (!made.ok() && made.error().os_error() == EEXIST) {
+    name = strf("%s.nativecr-%d", wanted.c_str(), ::getpid());
+    made = make();
+  }
+  TRY(std::move(made));
+  TRY(SYSCALL(
+      ::fchownat(directory.get(), name.c_str(), node.uid(), node.gid(), AT_SYMLINK_NOFOLLOW),
+      "chown %s", name.c_str()));
+  TRY(SYSCALL(::fchmodat(directory.get(), name.c_str(), node.mode() & 07777, 0), "chmod %s",
+              name.c_str()));
+  return name;
 }
 
 }  // namespace ncr::mount_namespace

@@ -29,7 +29,6 @@ class MemoryFiles {
   Result<uint32_t> add_ancestors(const std::string& root, std::string* name);
   Result<uint32_t> add_node(uint32_t parent, const std::string& name, const Fd& directory,
                             const char* at);
-  Result<> read_file(const Fd& directory, const char* at, schema::FileNode* node);
 
   SharedMemoryTable& content_;
   schema::MountedFileSystem* record_;
@@ -43,6 +42,14 @@ Result<bool> is_empty_directory(const Fd& directory);
 // Restore, root task: `root` is the new file system, empty. The working directory changes.
 Result<> make_memory_files(const Image& image, const schema::MountedFileSystem& record,
                            const Fd& root);
+// What a mount shows that has no name any more: a directory, or a file with what it holds. `proc`:
+// a directory of the engine's procfs.
+Result<> read_removed(const Fd& shown, const Fd& proc, SharedMemoryTable& content,
+                      schema::FileNode* node);
+// Makes it in `directory`, under `wanted` if that name is free; the name it got.
+Result<std::string> make_removed(const Image& image, const schema::FileNode& node,
+                                 const Fd& directory, const std::string& wanted);
+
 // Names, order and kinds of the nodes. Pure.
 Result<> check_nodes(const schema::MountedFileSystem& record);
 

@@ -47,6 +47,8 @@ class Builder {
     }
   }
 
+  ~Builder() { remove_names(); }
+
   Result<> build() {
     TRY(take_elsewhere());
     TRY(take_paths());
@@ -58,10 +60,23 @@ class Builder {
     for (const Spread& spread : plan_.spreads)
       TRY_WHILE(apply(spread), "mount %s",
                 plan_.placements[spread.placement].mount->point().c_str());
+    remove_names();
     return enter();
   }
 
  private:
+  struct Named {
+    Fd directory;
+    std::string name;
+    int flags;  // of unlinkat(2)
+  };
+
+  void remove_names() {
+    for (const Named& named : named_)
+      (void)::unlinkat(named.directory.get(), named.name.c_str(), named.flags);
+    named_.clear();
+  }
+
   // A copy may be in a group with what it was copied from.
   static Result<> part(const Placement& placement, const Fd& copy) {
     return set_propagation(copy, placement.keeps_master ? MS_SLAVE : MS_PRIVATE);
@@ -104,7 +119,7 @@ class Builder {
     for (size_t i = 0; i < plan_.placements.size(); i++) {
       const MountSource& source = plan_.placements[i].source;
       if (source.kind == MountSource::Kind::kElsewhere && source.index == index)
-        mounts_[i] = TRY(copy_of_part(top, source.below));
+        mounts_[i] = TRY(copy_of_part(top, plan_.placements[i]));
     }
     elsewhere_[index] = std::move(top);
     return {};
@@ -182,6 +197,10 @@ class Builder {
   Result<> take_host_mount(const MountLine& line, size_t index) {
     const Placement& placement = plan_.placements[index];
     Fd mount = TRY(open_mount(line));
+    if (placement.mount->has_removed()) {
+      mounts_[index] = TRY(copy_of_removed(mount, placement));
+      return {};
+    }
     // What is mounted on the way may hide it from us.
     Result<Fd> part_of = open_below(mount, placement.source.below);
     if (!part_of.ok() && part_of.error().os_error() == EXDEV) {
@@ -244,8 +263,26 @@ class Builder {
     return {};
   }
 
-  Result<Fd> copy_of_part(const Fd& whole, const std::string& below) {
+  Result<Fd> copy_of_part(const Fd& whole, const Placement& placement) {
+    const std::string& below = placement.source.below;
+    if (placement.mount->has_removed()) return copy_of_removed(whole, placement);
     Fd from = TRY(open_below(whole, below));
+    Fd copy = TRY(copy_mount(from));
+    TRY(set_propagation(copy, MS_PRIVATE));
+    return copy;
+  }
+
+  // It is made again, mounted, and loses its name again: a mount of what has no name cannot be put
+  // in place.
+  Result<Fd> copy_of_removed(const Fd& whole, const Placement& placement) {
+    const schema::FileNode& node = placement.mount->removed();
+    const std::string& below = placement.source.below;
+    const size_t slash = below.rfind('/');
+    if (below.empty()) return Error::malformed("the root of a file system cannot be removed");
+    Fd directory = TRY(open_below(whole, slash == std::string::npos ? "" : below.substr(0, slash)));
+    std::string name = TRY(make_removed(image_, node, directory, below.substr(slash + 1)));
+    named_.push_back({std::move(directory), name, S_ISDIR(node.mode()) ? AT_REMOVEDIR : 0});
+    Fd from = TRY(open_below(named_.back().directory, name));
     Fd copy = TRY(copy_mount(from));
     TRY(set_propagation(copy, MS_PRIVATE));
     return copy;
@@ -259,10 +296,10 @@ class Builder {
         return {};
       case MountSource::Kind::kShared:
         TRY(make_shared(placement.source.index));
-        mounts_[index] = TRY(copy_of_part(shared_[placement.source.index], placement.source.below));
+        mounts_[index] = TRY(copy_of_part(shared_[placement.source.index], placement));
         return {};
       case MountSource::Kind::kMount:
-        mounts_[index] = TRY(copy_of_part(mounts_[placement.source.index], placement.source.below));
+        mounts_[index] = TRY(copy_of_part(mounts_[placement.source.index], placement));
         return {};
       default:
         return {};
@@ -356,6 +393,7 @@ class Builder {
   std::unordered_map<size_t, Fd> groups_;
   std::vector<Fd> elsewhere_;
   std::unordered_map<size_t, Error> refused_;  // copies that could not be made
+  std::vector<Named> named_;                   // what is to lose its name
   bool keeps_tree_ = false;                    // the root was copied with all that is on it
   KeptTree kept_;
   Fd workshop_;

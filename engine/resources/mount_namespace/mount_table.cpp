@@ -96,7 +96,7 @@ class Table {
     schema::Mount* mount = out_.add_mounts();
     mount->set_id(line.id);
     mount->set_parent(&line == root_ ? 0 : line.parent);
-    mount->set_root(line.root);
+    set_root(line, mount);
     mount->set_point(line.point);
     mount->set_attributes(line.attributes);
     mount->set_peers(line.peers);
@@ -112,6 +112,16 @@ class Table {
     } else {
       check(line, out_.file_systems(static_cast<int>(mount->file_system()) - 1));
     }
+  }
+
+  static void set_root(const MountLine& line, schema::Mount* mount) {
+    constexpr std::string_view kDeleted = "//deleted";
+    std::string root = line.root;
+    if (root.ends_with(kDeleted)) {
+      root.resize(root.size() - kDeleted.size());
+      mount->mutable_removed();
+    }
+    mount->set_root(root.empty() ? "/" : root);
   }
 
   uint32_t add_file_system(const MountLine& line) {
@@ -153,10 +163,6 @@ class Table {
     bool brings_root = !request_.root.empty();
     if (line.id_mapped && !(brings_root && &line == root_))
       refuse(line, "its owners are mapped, and the kernel does not tell how", external);
-    if (line.root.ends_with("//deleted")) {
-      refuse(line, "what it shows was removed", external);
-      return;
-    }
     if (file_system.origin() == schema::MountedFileSystem::MADE) {
       std::string reason = reason_against(line);
       if (!reason.empty() && !(brings_root && line.device == root_->device))

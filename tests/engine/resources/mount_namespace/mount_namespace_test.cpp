@@ -299,6 +299,29 @@ TEST(mount_namespace, an_overlay_comes_back) {
   EXPECT_FALSE(test::file_exists(after.path(dir + "/all/gone")));
 }
 
+TEST(mount_namespace, what_was_removed_is_shown_again) {
+  test::Scratch scratch;
+  test::Scratch host;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs");
+    for (const char* name : {"/d", "/gone", "/h"}) made = made && make_directory(dir + name);
+    return made && make_file(dir + "/f") && make_file(dir + "/gone_file", "text") &&
+           make_directory(host.path() + "/gone") && bind_at(host.path() + "/gone", dir + "/h") &&
+           bind_at(dir + "/gone", dir + "/d") && bind_at(dir + "/gone_file", dir + "/f") &&
+           ::rmdir((dir + "/gone").c_str()) == 0 && ::unlink((dir + "/gone_file").c_str()) == 0 &&
+           ::rmdir((host.path() + "/gone").c_str()) == 0;
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+  EXPECT_EQ(test::file_text(after.path(dir + "/f")), "text");
+  EXPECT_FALSE(test::file_exists(host.file("gone")));
+}
+
 TEST(mount_namespace, a_mount_from_outside_takes_what_is_given) {
   test::Scratch scratch;
   test::Scratch outside;
