@@ -24,6 +24,7 @@
 #include "engine/resources/session/session.h"
 #include "engine/tracee/parasite.h"
 #include "engine/tree/frozen_tree.h"
+#include "engine/tree/inner_pids.h"
 
 namespace ncr {
 namespace {
@@ -32,6 +33,9 @@ constexpr uint64_t kStagingBytes = 32 << 20;
 
 // What a dump gathers before it is written.
 struct Gathered {
+  explicit Gathered(namespaces::Links own) : namespaces(std::move(own)) {}
+
+  namespaces::NamespaceTable namespaces;
   FileTable files;
   SharedMemoryTable shared_memory;
   MemoryDump memory{files, shared_memory};
@@ -160,6 +164,8 @@ Result<> write_records(ImageDir& images, const Gathered& gathered,
   for (const schema::OpenFile* file : gathered.files.records()) files.push_back(file);
   TRY(images.write_records(kFilesFile, files));
   TRY(images.write_records(kSharedMemoryFile, gathered.shared_memory.records()));
+  if (!gathered.namespaces.records().empty())
+    TRY(images.write_records(kNamespacesFile, pointers(gathered.namespaces.records())));
   std::vector<const google::protobuf::MessageLite*> maps = {&chunks};
   for (const schema::PageMap& map : gathered.pages) maps.push_back(&map);
   for (const google::protobuf::MessageLite* map : gathered.shared_memory.page_maps())
@@ -177,8 +183,18 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
   if (request.callbacks.progress) request.callbacks.progress({phase, done, total});
 }
 
-Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, const namespaces::Links& own,
-                      Gathered& gathered, const DumpRequest& request) {
+// Once every room has had its say: docs/adr/0011.
+Result<> number_as_inside(const FrozenTree& tree, Gathered& gathered) {
+  if (gathered.namespaces.of(0, schema::Namespace::kPid) == 0) return {};
+  const InnerPids pids = TRY(InnerPids::read(tree.tasks()));
+  for (schema::Task& task : gathered.tasks) pids.translate(&task);
+  for (schema::OpenFile* file : gathered.files.finished_records()) pids.translate(file);
+  for (schema::PageMap& pages : gathered.pages) pids.translate(&pages);
+  return {};
+}
+
+Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
+                      const DumpRequest& request) {
   vmas.begin(tree.tasks());
   Undo end_reading([&] { vmas.end(); });  // the tree may be gone soon
   gathered.files.store_content_in(gathered.shared_memory);
@@ -186,12 +202,19 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, const namespaces:
   for (size_t i = 0; i < gathered.tasks.size(); i++) describe(tree.tasks()[i], &gathered.tasks[i]);
   gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
   TRY(session::preflight_clones(tree.tasks(), gathered.blockers));
-  TRY(namespaces::preflight_tree(tree.tasks(), own, gathered.blockers));
+  TRY(gathered.namespaces.look(tree.tasks(), request, gathered.blockers));
+  if (!gathered.namespaces.records().empty())
+    gathered.files.set_net_namespaces([&namespaces = gathered.namespaces](uint64_t inode) {
+      return namespaces.find(schema::Namespace::kNet, inode);
+    });
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
+    for (uint32_t id : gathered.namespaces.of(i)) gathered.tasks[i].add_namespaces(id);
+    gathered.files.set_mount_namespace(gathered.namespaces.of(i, schema::Namespace::kMnt));
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),
               "task %d (%s)", task.pid, task.comm.c_str());
   }
+  TRY(gathered.namespaces.dump(tree.tasks(), request, gathered.shared_memory, gathered.blockers));
   TRY(session::preflight_tree(tree.tasks(), request.shell_job, gathered.blockers));
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
@@ -285,16 +308,16 @@ Result<DumpReport> dump(const DumpRequest& request) {
   PageStore store = TRY(PageStore::create(images, request.threads, runs_on ? kStagingBytes : 0));
   VmaReader vmas(worker_threads(request.threads));
   schema::Cpu cpu = TRY(describe_this_cpu());
-  Gathered gathered;
+  namespaces::Links own = TRY(namespaces::own_links());
+  Gathered gathered(std::move(own));
   PageReading pages(store, gathered);
-  const namespaces::Links own = TRY(namespaces::own_links());
-  rehearse(request.pid, own);
+  rehearse(request.pid);
 
   clock.begin("freeze");
   report_progress(request, "freeze", 0, 0);
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   clock.begin("look");
-  TRY(look_at_tree(tree, vmas, own, gathered, request));
+  TRY(look_at_tree(tree, vmas, gathered, request));
   // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
   // all its companions.
   clock.begin("ask");
@@ -303,6 +326,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   // From here on no task runs our code.
   clock.begin("memory");
   TRY(pages.finish());
+  TRY(number_as_inside(tree, gathered));
   TRY(stop_if_cancelled(request));
 
   DumpReport report;
@@ -347,10 +371,10 @@ Result<DumpReport> dump(const DumpRequest& request) {
 
 Result<std::vector<Blocker>> find_blockers(const DumpRequest& request) {
   VmaReader vmas(worker_threads(request.threads));
-  const namespaces::Links own = TRY(namespaces::own_links());
+  namespaces::Links own = TRY(namespaces::own_links());
+  Gathered gathered(std::move(own));
   FrozenTree tree = TRY(FrozenTree::freeze(request));
-  Gathered gathered;
-  Result<> looked = look_at_tree(tree, vmas, own, gathered, request);
+  Result<> looked = look_at_tree(tree, vmas, gathered, request);
   if (!looked.ok() && gathered.blockers.empty()) return looked.take_error();
   TRY(tree.finish(FinalState::kRun));
   return gathered.blockers.list();

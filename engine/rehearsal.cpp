@@ -10,6 +10,7 @@
 #include "engine/base/sys.h"
 #include "engine/memory/memory_dump.h"
 #include "engine/memory/vma_table.h"
+#include "engine/resources/namespaces/namespaces.h"
 
 namespace ncr {
 namespace {
@@ -34,7 +35,7 @@ std::string some_mappings(const Task& task) {
 
 }  // namespace
 
-void rehearse(pid_t root, const namespaces::Links& own_namespaces) {
+void rehearse(pid_t root) {
   constexpr int kMostFiles = 64;
   constexpr uint64_t kMostPages = (64 << 20) / kPageSize;  // smaps walks over all of them
   Task task;
@@ -65,9 +66,7 @@ void rehearse(pid_t root, const namespaces::Links& own_namespaces) {
     if (!sys::read_file_at(task.proc, strf("fdinfo/%d", number).c_str()).ok()) break;
     (void)sys::read_link_at(task.proc, strf("fd/%d", number).c_str());
   }
-  std::vector<Task> tasks;
-  tasks.push_back(std::move(task));
-  (void)namespaces::preflight_tree(tasks, own_namespaces, blockers);
+  (void)namespaces::links_of(task);
 }
 
 }  // namespace ncr

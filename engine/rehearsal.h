@@ -2,7 +2,7 @@
 
 #include <sys/types.h>
 
-#include "engine/resources/namespaces/namespaces.h"
+
 
 namespace ncr {
 
@@ -10,6 +10,6 @@ namespace ncr {
 // is looked at for the first time takes several times as long (directory entries of /proc are made,
 // heads of libraries and our own code come into memory), and only once the tree is frozen does that
 // time hurt. No descriptor is duplicated: the target must be able to close its own.
-void rehearse(pid_t root, const namespaces::Links& own_namespaces);
+void rehearse(pid_t root);
 
 }  // namespace ncr

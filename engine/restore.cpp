@@ -3,6 +3,7 @@
 // the last code of ours in a task (restorer/main.cpp).
 #include "engine/request.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,9 +35,9 @@ std::vector<uint32_t> threads_of(const RestorePlan& plan) {
   return threads;
 }
 
-RestoreReport report_of(const RestorePlan& plan) {
+RestoreReport report_of(const RestorePlan& plan, pid_t root) {
   RestoreReport report;
-  report.root_pid = plan.tasks[0].pid;
+  report.root_pid = root;
   report.tasks = static_cast<uint32_t>(plan.image->tasks.size());
   for (uint32_t threads : threads_of(plan)) report.threads += threads;
   for (const auto& [pid, pages] : plan.image->task_pages)
@@ -58,9 +59,27 @@ auto raise_descriptor_limit() {
   });
 }
 
+Result<> call_hook(const RestoreRequest& request, const char* name, pid_t root) {
+  if (request.callbacks.hook) TRY_WHILE(request.callbacks.hook({name, root, -1}), "hook %s", name);
+  return {};
+}
+
+// Between what is made and what is filled the caller may bring something of its own: a link.
+Result<> settle_namespaces(const Nursery& nursery, const std::function<Result<>(Result<>)>& settle,
+                           const SyncPage::Check& check) {
+  if (nursery.namespaces.empty()) return {};
+  const pid_t root = nursery.born.outer(0);
+  TRY(settle(nursery.sync.wait(kNamespaces, 1, check)));
+  TRY(call_hook(nursery.request, "setup-namespaces", root));
+  nursery.sync.add(kNamespaces);
+  TRY(settle(nursery.sync.wait(kNamespaces, 3, check)));
+  return call_hook(nursery.request, "post-setup-namespaces", root);
+}
+
 // Runs in the coordinator. Until release() every early return leaves nothing behind.
 Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request,
-                                const std::function<bool()>& cancelled, PhaseClock clock) {
+                                const BirthRegister& born, const std::function<bool()>& cancelled,
+                                PhaseClock clock) {
   clock.begin("shared memory");
   auto limit = raise_descriptor_limit();
   SharedMemoryObjects shared =
@@ -68,7 +87,12 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   FileRestorer files(plan, request);
   files.set_shared_memory(&shared);
   SyncPage sync = TRY(SyncPage::create(threads_of(plan)));
-  HalfTree tree = TRY(HalfTree::create(plan, sync, cancelled));
+  NamespaceSet namespaces =
+      TRY(NamespaceSet::create(*plan.image, request, plan.service_fd_base));
+  if (!namespaces.empty()) files.set_namespaces(&namespaces);
+  Fd proc;
+  if (namespaces.renumbers()) proc = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
+  HalfTree tree(plan, born, sync, cancelled);
   plan.shift = TRY(choose_shift(*plan.image));
   auto check = [&tree] { return tree.check(); };
   // What a child says went wrong is better than that something did.
@@ -79,11 +103,13 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
 
   clock.begin("fork and fill memory");
   Fd self = TRY(sys::pidfd_open(::getpid()));
-  Nursery nursery{plan,        request, shared,           sync,       files,
-                  tree.born(), self,    TreeCounts(plan), ::getpgrp()};
+  Nursery nursery{plan, request, shared, sync,             files,       namespaces,
+                  born, proc,    self,   TreeCounts(plan), ::getpgrp()};
   TRY(clone_root(nursery));
   TRY(tree.adopt(0));
+  if (!namespaces.empty()) TRY(namespaces.write_id_maps(born.outer(0)));
   sync.add(kAdopted);
+  TRY(settle_namespaces(nursery, settle, check));
   TRY(settle(sync.wait(kForked, nursery.counts.processes, check)));
   TRY(tree.adopt_all());
   sync.add(kAdopted);
@@ -97,11 +123,14 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   sync.open_gate();
   TRY(settle(sync.wait_parked(check)));
   clock.begin("release");
+  const pid_t root = born.outer(0);
+  TRY(call_hook(request, "post-restore", root));
+  TRY(call_hook(request, "pre-resume", root));
   TRY(tree.release(request.after));
   // ---- The tree lives by itself. ----
   clock.end();
   if (!request.trace_file.empty()) (void)clock.write_trace(request.trace_file, "nativecr restore");
-  RestoreReport report = report_of(plan);
+  RestoreReport report = report_of(plan, root);
   report.phases = clock.phases();
   return report;
 }
@@ -117,12 +146,12 @@ std::unordered_set<pid_t> numbers_of(const Image& image) {
 
 // A root that was made and killed again is our child, and perhaps others whose parents died. Their
 // deaths come soon after the coordinator's, but are not waited for without an end.
-void reap(const RestorePlan& plan) {
+void reap(const BirthRegister& born) {
   constexpr int kMostNaps = 1000;
   int naps = 0;
-  for (const TaskPlan& task : plan.tasks) {
-    if (task.pid == 0) continue;
-    while (::waitpid(task.pid, nullptr, __WALL | WNOHANG) == 0 && naps++ < kMostNaps)
+  for (size_t i = 0; i < born.count(); i++) {
+    if (born.outer(i) == 0) continue;
+    while (::waitpid(born.outer(i), nullptr, __WALL | WNOHANG) == 0 && naps++ < kMostNaps)
       ::usleep(1000);
   }
 }
@@ -131,21 +160,23 @@ void reap(const RestorePlan& plan) {
 // our sibling, if we coordinate ourselves.
 Result<RestoreReport> coordinate(RestorePlan& plan, const RestoreRequest& request,
                                  const PhaseClock& clock) {
+  BirthRegister born = TRY(BirthRegister::create(plan.tasks.size()));
   if (!request.root_is_sibling) {
-    std::unordered_set<pid_t> taken = numbers_of(*plan.image);
+    std::unordered_set<pid_t> taken;
+    if (!plan.renumbered) taken = numbers_of(*plan.image);
     auto body = [&](const std::function<bool()>& cancelled) {
-      return make_tree(plan, request, cancelled, clock);
+      return make_tree(plan, request, born, cancelled, clock);
     };
     Result<RestoreReport> report = run_coordinator(
         request, [&](pid_t pid) { return taken.contains(pid); }, body);
-    if (!report.ok()) reap(plan);
+    if (!report.ok()) reap(born);
     return report;
   }
   sigset_t all, before;
   sigfillset(&all);
   TRY(SYSCALL(::sigprocmask(SIG_SETMASK, &all, &before), "sigprocmask"));
   Undo unblock([&] { ::sigprocmask(SIG_SETMASK, &before, nullptr); });
-  return make_tree(plan, request, request.callbacks.cancelled, clock);
+  return make_tree(plan, request, born, request.callbacks.cancelled, clock);
 }
 
 // The numbers of threads of this process; a program with several cannot coordinate itself.
@@ -168,7 +199,7 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   TRY(check_cpu(image.inventory, cpu));
   clock.begin("plan");
   RestorePlan plan = TRY(plan_restore(image, request));
-  TRY(check_pids_free(plan));
+  if (!plan.renumbered) TRY(check_pids_free(plan));
   // Beyond this point processes are made; a failure takes them away again.
   RestoreReport report = TRY(coordinate(plan, request, clock));
   report.total_ns = clock.total_ns();

@@ -40,6 +40,7 @@ struct RestorePlan {
   const Image* image = nullptr;
   std::vector<TaskPlan> tasks;  // tasks[0] is the root; creators before whom they create
   int service_fd_base = 0;      // above every descriptor number of the image
+  bool renumbered = false;      // the root gets its number in another pid namespace than ours
   uint64_t shift = 0;           // docs/adr/0003; chosen by the coordinator, not by plan_restore
 };
 

@@ -57,8 +57,10 @@ class Tree {
       return bad(kTasksFile, "the tree", "%zu tasks, the inventory says %u", image_.tasks.size(),
                  image_.inventory.tasks());
     }
+    TRY(check_namespaces());
     for (const schema::Task& task : image_.tasks) {
       TRY(check_place(task));
+      TRY(check_membership(task));
       TRY(check_sharing(task));
       TRY(check_threads(task));
       known_.emplace(task.pid(), &task);
@@ -67,6 +69,30 @@ class Tree {
   }
 
  private:
+  Result<> check_namespaces() const {
+    for (size_t i = 0; i < image_.namespaces.size(); i++) {
+      const schema::Namespace& record = image_.namespaces[i];
+      const std::string who = strf("namespace %u", record.id());
+      if (record.id() != i + 1) return bad(kNamespacesFile, who, "not in the order of its number");
+      if (record.content_case() == schema::Namespace::CONTENT_NOT_SET)
+        return bad(kNamespacesFile, who, "of an unknown kind");
+      if (record.owner() > image_.namespaces.size() || record.parent() > image_.namespaces.size())
+        return bad(kNamespacesFile, who, "its owner or parent is not in the image");
+    }
+    return {};
+  }
+
+  Result<> check_membership(const schema::Task& task) const {
+    std::unordered_set<int> kinds;
+    for (uint32_t id : task.namespaces()) {
+      if (id == 0 || id > image_.namespaces.size())
+        return bad(kTasksFile, name_of(task), "namespace %u is not in the image", id);
+      if (!kinds.insert(image_.namespaces[id - 1].content_case()).second)
+        return bad(kTasksFile, name_of(task), "in two namespaces of one kind");
+    }
+    return {};
+  }
+
   Result<> check_place(const schema::Task& task) {
     if (!is_pid(task.pid()) || known_.count(task.pid()) != 0) {
       return bad(kTasksFile, name_of(task), "its number is not possible, or another task's");

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/resources/file_lock/description_locks.h"
+#include "engine/tree/namespace_set.h"
 
 namespace ncr {
 namespace {
@@ -79,6 +80,7 @@ struct FileRestorer::Impl {
   const RestorePlan& plan;
   const RestoreRequest& request;
   const SharedMemoryObjects* shared_memory = nullptr;
+  const NamespaceSet* namespaces = nullptr;  // null: there is one of each kind
   std::map<uint32_t, int> opened;  // file id -> service number
   std::map<std::pair<uint64_t, std::string>, Fd> stash;
   std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups;
@@ -144,6 +146,30 @@ struct FileRestorer::Impl {
     return {};
   }
 
+  // A file is made in the namespaces it was in, by whoever makes it.
+  Result<> visit(const schema::Task& task, const schema::OpenFile& file) const {
+    if (namespaces == nullptr) return {};
+    if (namespaces->of(task, schema::Namespace::kNet) != file.net_namespace() && is_socket(file))
+      TRY(namespaces->visit(schema::Namespace::kNet, file.net_namespace()));
+    if (namespaces->of(task, schema::Namespace::kMnt) != file.mount_namespace())
+      TRY(namespaces->visit(schema::Namespace::kMnt, file.mount_namespace()));
+    return {};
+  }
+
+  Result<> come_back(const schema::Task& task, const schema::OpenFile& file) const {
+    if (namespaces == nullptr) return {};
+    const uint32_t net = namespaces->of(task, schema::Namespace::kNet);
+    const uint32_t mnt = namespaces->of(task, schema::Namespace::kMnt);
+    if (net != file.net_namespace() && is_socket(file))
+      TRY(namespaces->visit(schema::Namespace::kNet, net));
+    if (mnt != file.mount_namespace()) TRY(namespaces->visit(schema::Namespace::kMnt, mnt));
+    return {};
+  }
+
+  static bool is_socket(const schema::OpenFile& file) {
+    return file.has_unix_socket() || file.has_inet_socket();
+  }
+
   // Of the task and of those that live in its table.
   Result<> add_executables(size_t index, std::map<int, Place>* table) const {
     TRY(add_executable(index, table));
@@ -154,7 +180,7 @@ struct FileRestorer::Impl {
 };
 
 FileRestorer::FileRestorer(const RestorePlan& plan, const RestoreRequest& request)
-    : impl_(new Impl{plan, request, nullptr, {}, {}, {}}) {
+    : impl_(new Impl{plan, request, nullptr, nullptr, {}, {}, {}}) {
   impl_->find_groups();
 }
 FileRestorer::~FileRestorer() = default;
@@ -164,8 +190,10 @@ Result<> FileRestorer::open_owned(const schema::Task& task) {
   for (bool connecting : {false, true}) {
     for (uint32_t id : mine.owned_files) {
       const schema::OpenFile& file = impl_->plan.image->files.at(id);
+      TRY(impl_->visit(task, file));
       TRY_WHILE(connecting ? impl_->connect(*this, file) : impl_->open(*this, file), "file %u (%s)",
                 id, file.path().c_str());
+      TRY(impl_->come_back(task, file));
     }
   }
   impl_->stash.clear();
@@ -223,6 +251,7 @@ const std::vector<const schema::OpenFile*>& FileRestorer::members(uint64_t group
 const RestoreRequest& FileRestorer::request() const { return impl_->request; }
 const Image& FileRestorer::image() const { return *impl_->plan.image; }
 const SharedMemoryObjects* FileRestorer::shared_memory() const { return impl_->shared_memory; }
+void FileRestorer::set_namespaces(const NamespaceSet* namespaces) { impl_->namespaces = namespaces; }
 void FileRestorer::set_shared_memory(const SharedMemoryObjects* objects) {
   impl_->shared_memory = objects;
 }

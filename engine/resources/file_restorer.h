@@ -10,6 +10,7 @@
 
 namespace ncr {
 
+class NamespaceSet;         // engine/tree/namespace_set.h
 class SharedMemoryObjects;  // engine/resources/shared_memory/shared_memory.h
 
 class FileRestorer {
@@ -38,6 +39,7 @@ class FileRestorer {
   // The objects behind memfds and shared mappings, made by the coordinator; null in a unit test.
   const SharedMemoryObjects* shared_memory() const;
   void set_shared_memory(const SharedMemoryObjects* objects);
+  void set_namespaces(const NamespaceSet* namespaces);
 
  private:
   struct Impl;

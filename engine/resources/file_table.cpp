@@ -8,6 +8,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -214,7 +216,10 @@ struct FileTable::Impl {
   SharedMemoryTable* shared_memory = nullptr;
   MountViews views;
   const MountView* view = &views.own();  // of the task that was added last
+  uint32_t mount_namespace = 0;
+  std::function<uint32_t(uint64_t)> net_namespace;  // empty: all are the engine's
 
+  Result<> note_namespaces(const FdProbe& probe, schema::OpenFile* record) const;
   // The place of `holder` in `list`, and whether it is there already.
   template <class T, class ToHolder>
   static Result<std::pair<size_t, bool>> place(const std::vector<T>& list, Holder holder, int type,
@@ -244,6 +249,16 @@ Result<std::pair<size_t, bool>> FileTable::Impl::place(const std::vector<T>& lis
       low = middle + 1;
   }
   return std::pair{low, false};
+}
+
+Result<> FileTable::Impl::note_namespaces(const FdProbe& probe, schema::OpenFile* record) const {
+  record->set_mount_namespace(mount_namespace);
+  if (!net_namespace || !S_ISSOCK(probe.stat.st_mode)) return {};
+  Fd its(TRY(SYSCALL(::ioctl(probe.local.get(), SIOCGSKNS), "SIOCGSKNS")));
+  struct stat status {};
+  TRY(SYSCALL(::fstat(its.get(), &status), "fstat"));
+  record->set_net_namespace(net_namespace(status.st_ino));
+  return {};
 }
 
 // 0 if it has to be looked at.
@@ -282,6 +297,7 @@ Result<uint32_t> FileTable::Impl::intern(FileTable& table, FdProbe probe, Holder
   record->set_id(id);
   record->set_flags(probe.flags);
   record->set_path(probe.link);
+  TRY_WHILE(note_namespaces(probe, record), "%s", probe.where().c_str());
   TRY_WHILE(dump_owner(probe, record), "%s", probe.where().c_str());
   TRY_WHILE(dump_description_locks(probe, record), "%s", probe.where().c_str());
   TRY_WHILE(room->dump(table, probe, record), "%s: %s", probe.where().c_str(), room->name);
@@ -343,6 +359,11 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
   return {};
 }
 
+void FileTable::set_mount_namespace(uint32_t id) { impl_->mount_namespace = id; }
+void FileTable::set_net_namespaces(std::function<uint32_t(uint64_t)> net_namespace) {
+  impl_->net_namespace = std::move(net_namespace);
+}
+
 Result<uint32_t> FileTable::add_local(Fd fd) {
   FdProbe probe = TRY(open_local_probe(std::move(fd)));
   impl_->choose_view(probe);
@@ -379,6 +400,7 @@ Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool 
   record->set_id(id);
   record->set_flags(flags);
   record->set_path(probe.link);
+  record->set_mount_namespace(impl_->mount_namespace);
   TRY_WHILE(room->dump(*this, probe, record), "mapped file %s: %s", path.c_str(), room->name);
   entry->second = id;
   if (room->finish == nullptr) return id;
@@ -416,6 +438,12 @@ Result<uint32_t> FileTable::find(uint64_t device, uint64_t inode, const IsTarget
       if (TRY(is_target(entry.holder.pid, entry.holder.number))) return entry.id;
   }
   return uint32_t{0};
+}
+
+std::vector<schema::OpenFile*> FileTable::finished_records() {
+  std::vector<schema::OpenFile*> list;
+  for (const auto& record : impl_->records) list.push_back(record.get());
+  return list;
 }
 
 std::vector<const schema::OpenFile*> FileTable::records() const {

@@ -24,6 +24,11 @@ class FileTable {
   void store_content_in(SharedMemoryTable& shared_memory);
   SharedMemoryTable* shared_memory() const;
 
+  // Where the paths of the files met from now on are looked up: OpenFile.mount_namespace. Sockets
+  // tell theirs: `net_namespace` gives the id for a number of nsfs.
+  void set_mount_namespace(uint32_t id);
+  void set_net_namespaces(std::function<uint32_t(uint64_t inode)> net_namespace);
+
   // Every descriptor of the task into *record (files are dumped by their room on first sight).
   // `skip`: numbers that are the parasite's. What cannot be dumped goes to `blockers` if there are
   // any, and is an error if not: one pass serves preflight and dump.
@@ -47,6 +52,7 @@ class FileTable {
   Result<uint32_t> find(uint64_t device, uint64_t inode, const IsTarget& is_target) const;
 
   std::vector<const schema::OpenFile*> records() const;  // by id
+  std::vector<schema::OpenFile*> finished_records();     // the same, to translate numbers in
   // After every task was added: what reaches outside the tree (FdRoom::check of every room).
   Result<> check(const DumpRequest& request, Blockers& blockers) const;
 

@@ -31,7 +31,8 @@ namespace {
 
 constexpr int kMostTries = 200;
 
-bool is_of_the_tree(const RestorePlan& plan, pid_t tid) {
+bool is_of_the_tree(const Nursery& nursery, pid_t tid) {
+  if (nursery.namespaces.renumbers()) return true;  // the pid namespace is the tree's own
   Result<std::string> status = sys::read_file(strf("/proc/%d/status", tid).c_str());
   if (!status.ok()) return true;  // gone meanwhile
   size_t at = status.value().find("\nTgid:\t");
@@ -39,7 +40,7 @@ bool is_of_the_tree(const RestorePlan& plan, pid_t tid) {
       at == std::string::npos
           ? 0
           : static_cast<pid_t>(std::strtol(status.value().c_str() + at + 7, nullptr, 10));
-  for (const TaskPlan& task : plan.tasks)
+  for (const TaskPlan& task : nursery.plan.tasks)
     if (task.pid == process) return true;
   return false;
 }
@@ -61,12 +62,12 @@ Result<pid_t> clone_with_number(uint64_t flags, pid_t pid) {
 
 // A number may be taken for a moment by a thread of ours that copies pages; and a number chosen by
 // us may be another's.
-Result<pid_t> clone_process(const RestorePlan& plan, const TaskPlan& task, uint64_t flags) {
+Result<pid_t> clone_process(const Nursery& nursery, const TaskPlan& task, uint64_t flags) {
   for (int attempt = 0;; attempt++) {
-    pid_t pid = task.pid != 0 ? task.pid : TRY(spare_pid(plan, attempt));
+    pid_t pid = task.pid != 0 ? task.pid : TRY(spare_pid(nursery.plan, attempt));
     Result<pid_t> cloned = clone_with_number(flags, pid);
     if (cloned.ok() || cloned.error().os_error() != EEXIST) return cloned;
-    if (attempt == kMostTries || (task.pid != 0 && !is_of_the_tree(plan, pid)))
+    if (attempt == kMostTries || (task.pid != 0 && !is_of_the_tree(nursery, pid)))
       return Error::system(EEXIST, strf("process number %d of the image was taken meanwhile, by %s",
                                         pid, holder_of(pid).c_str()));
     timespec pause{0, task.pid != 0 ? 1'000'000 : 0};
@@ -156,7 +157,7 @@ class Birth {
     return {};
   }
 
-  Result<> begin() const {
+  Result<> begin() {
     if (index_ == 0) {
       default_signal_actions();
       TRY(sync().wait(kAdopted, 1, [this] { return coordinator_lives(); }));
@@ -165,12 +166,41 @@ class Birth {
     } else {
       // The root dies with the coordinator that traces it, and everybody dies with the parent.
       TRY(SYSCALL(::prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl PR_SET_PDEATHSIG"));
-      if (::getppid() != nursery_.born[real_parent(index_)]) return Error::gone("its parent died");
+      if (::getppid() != nursery_.born.inner(real_parent(index_)))
+        return Error::gone("its parent died");
     }
-    nursery_.born[index_] = ::getpid();
+    TRY(register_birth());
     if (plan().temporary_subreaper)
       TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER"));
+    return index_ == 0 ? make_namespaces() : enter_namespaces();
+  }
+
+  Result<> register_birth() const {
+    nursery_.born.set_inner(index_, ::getpid());
+    pid_t outer = ::getpid();
+    if (nursery_.outer_proc.valid()) {
+      std::string self = TRY(sys::read_link_at(nursery_.outer_proc, "self"));
+      outer = static_cast<pid_t>(std::strtol(self.c_str(), nullptr, 10));
+    }
+    nursery_.born.set_outer(index_, outer);
     return {};
+  }
+
+  Result<> make_namespaces() const {
+    if (nursery_.namespaces.empty()) return {};
+    TRY(nursery_.namespaces.make());
+    sync().add(kNamespaces);
+    TRY(wait_for(kNamespaces, 2));
+    TRY(nursery_.namespaces.fill(nursery_.shared_memory));
+    sync().add(kNamespaces);
+    return {};
+  }
+
+  // Helpers and zombies are where their creator is: nobody looks through them.
+  Result<> enter_namespaces() const {
+    if (nursery_.namespaces.empty() || !plan().live()) return {};
+    const schema::Task* creator = memory_parent();
+    return creator == nullptr ? Result<>() : nursery_.namespaces.enter(record(), *creator);
   }
 
   size_t real_parent(size_t index) const {
@@ -201,13 +231,13 @@ class Birth {
       const TaskPlan& task = nursery_.plan.tasks[child];
       uint64_t flags = (task.as_sibling ? uint64_t{CLONE_PARENT} : 0) |
                        (task.shares_files ? uint64_t{CLONE_FILES} : 0);
-      pid_t pid = TRY(clone_process(nursery_.plan, task, flags));
+      pid_t pid = TRY(clone_process(nursery_, task, flags));
       if (pid == 0) {
         index_ = child;
         is_child_ = true;
         return {};
       }
-      nursery_.born[child] = pid;
+      nursery_.born.set_inner(child, pid);
     }
     return {};
   }
@@ -233,8 +263,8 @@ class Birth {
   Result<> wait_for_helpers() const {
     for (size_t child : plan().children) {
       if (!nursery_.plan.tasks[child].helper) continue;
-      TRY(SYSCALL(::waitpid(nursery_.born[child], nullptr, __WALL), "waitpid %d (a helper)",
-                  nursery_.born[child]));
+      TRY(SYSCALL(::waitpid(nursery_.born.inner(child), nullptr, __WALL), "waitpid %d (a helper)",
+                  nursery_.born.inner(child)));
       sync().add(kHelpersGone);
     }
     if (!plan().temporary_subreaper || index_ == 0) return {};
@@ -296,9 +326,14 @@ TreeCounts::TreeCounts(const RestorePlan& plan)
 }
 
 Result<pid_t> clone_root(const Nursery& nursery) {
-  pid_t pid = TRY(clone_process(nursery.plan, nursery.plan.tasks[0], CLONE_PARENT));
-  if (pid == 0) Birth(nursery, 0).run();
-  nursery.born[0] = pid;
+  const NamespaceSet& namespaces = nursery.namespaces;
+  if (!namespaces.empty()) TRY(namespaces.join_pid());
+  Result<pid_t> cloned =
+      clone_process(nursery, nursery.plan.tasks[0], CLONE_PARENT | namespaces.root_clone_flags());
+  if (cloned.ok() && cloned.value() == 0) Birth(nursery, 0).run();
+  if (!namespaces.empty()) TRY(namespaces.leave_pid());
+  pid_t pid = TRY(std::move(cloned));
+  nursery.born.set_outer(0, pid);
   return pid;
 }
 

@@ -9,6 +9,8 @@
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/shared_memory/shared_memory.h"
 #include "engine/restore_plan.h"
+#include "engine/tree/birth_register.h"
+#include "engine/tree/namespace_set.h"
 
 namespace ncr {
 
@@ -20,6 +22,7 @@ enum TreeCounter : size_t {
   kHelpersGone,  // helpers that were waited for
   kSharersDone,  // tasks in another's descriptor table that no longer need its old content
   kInstalled,    // descriptor tables that are as in the image, while somebody lives in another's
+  kNamespaces,   // 1 the root has made them, 2 the caller's hook has seen them, 3 they are filled
 };
 
 // How many take part in what.
@@ -40,7 +43,9 @@ struct Nursery {
   const SharedMemoryObjects& shared_memory;
   SyncPage& sync;
   FileRestorer& files;
-  pid_t* born;            // MAP_SHARED, by index of the plan: pids as they come into being
+  NamespaceSet& namespaces;
+  const BirthRegister& born;
+  const Fd& outer_proc;   // /proc of the coordinator, while the tree gets other numbers; else none
   const Fd& coordinator;  // pidfd
   TreeCounts counts;
   pid_t callers_group;  // for groups led from outside

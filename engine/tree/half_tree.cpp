@@ -5,7 +5,6 @@
 // not be detached any more. Runs in the coordinator.
 #include "engine/tree/half_tree.h"
 
-#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <csignal>
@@ -25,8 +24,6 @@ constexpr uint64_t kPatienceNs = 300'000'000;
 constexpr unsigned kChecksPerLook =
     25;  // at untraced processes, each of which costs a file of /proc
 
-size_t born_size(const RestorePlan& plan) { return page_ceil(plan.tasks.size() * sizeof(pid_t)); }
-
 bool traceable(const TaskPlan& task) { return task.live() && !task.record->dead_leader(); }
 
 // The state letter of /proc/PID/stat; 0 if there is no such process.
@@ -44,20 +41,12 @@ std::string name_of(const TaskPlan& task) {
 
 }  // namespace
 
-Result<HalfTree> HalfTree::create(const RestorePlan& plan, SyncPage& sync,
-                                  std::function<bool()> cancelled) {
-  void* memory =
-      ::mmap(nullptr, born_size(plan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return Error::system(ENOMEM, "mmap of the list of processes");
-  return HalfTree(plan, sync, std::move(cancelled), static_cast<pid_t*>(memory));
-}
-
-HalfTree::HalfTree(const RestorePlan& plan, SyncPage& sync, std::function<bool()> cancelled,
-                   pid_t* born)
+HalfTree::HalfTree(const RestorePlan& plan, const BirthRegister& born, SyncPage& sync,
+                   std::function<bool()> cancelled)
     : plan_(&plan),
       sync_(&sync),
       cancelled_(std::move(cancelled)),
-      born_(born),
+      born_(&born),
       leaders_(plan.tasks.size()) {}
 
 HalfTree::HalfTree(HalfTree&& other) noexcept
@@ -68,16 +57,14 @@ HalfTree::HalfTree(HalfTree&& other) noexcept
       leaders_(std::move(other.leaders_)) {}
 
 HalfTree::~HalfTree() {
-  if (born_ == nullptr) return;
-  kill_all();
-  ::munmap(born_, born_size(*plan_));
+  if (born_ != nullptr) kill_all();
 }
 
 Result<> HalfTree::adopt(size_t index) {
   const TaskPlan& task = plan_->tasks[index];
   if (!traceable(task) || leaders_[index].has_value()) return {};
   leaders_[index] =
-      TRY_WHILE(SeizedThread::seize(task.pid, kTraceOptions), "restore %s", name_of(task).c_str());
+      TRY_WHILE(SeizedThread::seize(born_->outer(index), kTraceOptions), "restore %s", name_of(task).c_str());
   return {};
 }
 
@@ -101,7 +88,7 @@ Result<> HalfTree::check() {
   for (size_t i = 0; i < plan_->tasks.size(); i++) {
     if (leaders_[i].has_value())
       TRY(check_traced(i));
-    else if (look && born_[i] != 0 && plan_->tasks[i].live())
+    else if (look && born_->outer(i) != 0 && plan_->tasks[i].live())
       TRY(check_untraced(i));
   }
   return {};
@@ -110,9 +97,10 @@ Result<> HalfTree::check() {
 Result<> HalfTree::check_traced(size_t index) const {
   const TaskPlan& task = plan_->tasks[index];
   siginfo_t info{};
-  TRY(SYSCALL(::waitid(P_PID, static_cast<id_t>(task.pid), &info,
+  const pid_t pid = born_->outer(index);
+  TRY(SYSCALL(::waitid(P_PID, static_cast<id_t>(pid), &info,
                        WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL),
-              "waitid %d", task.pid));
+              "waitid %d", pid));
   if (info.si_pid == 0) return {};
   TRY(sync_->failure(*plan_->image));  // a child that failed says so before it exits
   if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED)
@@ -125,7 +113,7 @@ Result<> HalfTree::check_traced(size_t index) const {
 }
 
 Result<> HalfTree::check_untraced(size_t index) const {
-  char state = state_of(born_[index]);
+  char state = state_of(born_->outer(index));
   if (state != 0 && state != 'Z' && state != 'X') return {};
   if (plan_->tasks[index].record->dead_leader() && state == 'Z') return {};
   TRY(sync_->failure(*plan_->image));
@@ -134,9 +122,7 @@ Result<> HalfTree::check_untraced(size_t index) const {
 }
 
 Result<> HalfTree::release(AfterRestore after) {
-  Result<> released = release_tree(*plan_, *sync_, leaders_, after);
-  if (!released.ok()) return released;
-  ::munmap(born_, born_size(*plan_));
+  TRY(release_tree(*plan_, *sync_, *born_, leaders_, after));
   born_ = nullptr;
   return {};
 }
@@ -144,19 +130,19 @@ Result<> HalfTree::release(AfterRestore after) {
 // True once the process is gone, or a zombie that is not ours to reap. What we trace shows its end
 // to us first, and only then to its parent.
 bool HalfTree::is_over(size_t index) {
-  if (born_[index] <= 0) return true;
+  if (born_->outer(index) <= 0) return true;
   siginfo_t info{};
   if (leaders_[index].has_value()) {
-    Result<int> waited = SYSCALL(::waitid(P_PID, static_cast<id_t>(born_[index]), &info,
+    Result<int> waited = SYSCALL(::waitid(P_PID, static_cast<id_t>(born_->outer(index)), &info,
                                           WEXITED | WSTOPPED | WNOHANG | __WALL),
                                  "waitid");
     if (waited.ok() && (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED))
-      ::kill(born_[index], SIGKILL);
+      ::kill(born_->outer(index), SIGKILL);
     if (waited.ok() && info.si_code != CLD_EXITED && info.si_code != CLD_KILLED &&
         info.si_code != CLD_DUMPED)
       return false;
   }
-  char state = state_of(born_[index]);
+  char state = state_of(born_->outer(index));
   return state == 0 || state == 'X' || (state == 'Z' && (index == 0 || last_resort_));
 }
 
@@ -176,7 +162,7 @@ void HalfTree::kill_all() {
       last_resort_ = true;
       patience += kPatienceNs;
       for (size_t i = 0; i < over.size(); i++)
-        if (!over[i]) ::kill(born_[i], SIGKILL);
+        if (!over[i]) ::kill(born_->outer(i), SIGKILL);
     }
     timespec pause{0, 500'000};
     if (left > 0) ::nanosleep(&pause, nullptr);

@@ -11,19 +11,19 @@
 #include "engine/memory/restorer_launch.h"
 #include "engine/restore_plan.h"
 #include "engine/tracee/seized_thread.h"
+#include "engine/tree/birth_register.h"
 
 namespace ncr {
 
 class [[nodiscard]] HalfTree {
  public:
-  static Result<HalfTree> create(const RestorePlan& plan, SyncPage& sync,
-                                 std::function<bool()> cancelled);
+  HalfTree(const RestorePlan& plan, const BirthRegister& born, SyncPage& sync,
+           std::function<bool()> cancelled);
   HalfTree(HalfTree&& other) noexcept;
   HalfTree& operator=(HalfTree&&) = delete;
   ~HalfTree();
 
-  pid_t* born() const { return born_; }  // MAP_SHARED, by index of the plan
-  Result<> adopt(size_t index);          // a live task that exists
+  Result<> adopt(size_t index);  // a live task that exists
   Result<> adopt_all();
   // For the waits of SyncPage: an error if the caller cancelled, a child failed, or one died
   // without a word.
@@ -34,7 +34,6 @@ class [[nodiscard]] HalfTree {
   Result<> release(AfterRestore after);
 
  private:
-  HalfTree(const RestorePlan& plan, SyncPage& sync, std::function<bool()> cancelled, pid_t* born);
   Result<> check_traced(size_t index) const;
   Result<> check_untraced(size_t index) const;
   bool is_over(size_t index);
@@ -43,7 +42,7 @@ class [[nodiscard]] HalfTree {
   const RestorePlan* plan_;
   SyncPage* sync_;
   std::function<bool()> cancelled_;
-  pid_t* born_ = nullptr;
+  const BirthRegister* born_;  // null once the tree lives by itself
   std::vector<std::optional<SeizedThread>> leaders_;  // by index of the plan
   uint64_t next_check_ns_ = 0;
   unsigned checks_ = 0;

@@ -27,21 +27,26 @@ struct HeldThread {
 
 struct HeldTask {
   const TaskPlan* plan;
+  pid_t outer;  // as we number it
   const wire::TaskSlot* slot;
   std::vector<SeizedThread> others;  // all but a leader seized before
   std::vector<HeldThread> threads;   // alive, the leader first unless it has exited
 };
 
-Result<HeldTask> hold(const TaskPlan& plan, const wire::TaskSlot& slot,
+Result<HeldTask> hold(const TaskPlan& plan, pid_t outer, const wire::TaskSlot& slot,
                       std::optional<SeizedThread>& leader) {
-  HeldTask task{&plan, &slot, {}, {}};
+  HeldTask task{&plan, outer, &slot, {}, {}};
   const auto& records = plan.record->threads();
   task.others.reserve(static_cast<size_t>(records.size()));
+  std::unordered_map<pid_t, pid_t> numbers;
+  if (outer != plan.pid && records.size() > 1) numbers = TRY(outer_threads(outer));
   for (int i = 0; i < records.size(); i++) {
     if (i == 0 && leader.has_value()) {
       task.threads.push_back({&records[i], &*leader});
     } else if (i > 0 || !plan.record->dead_leader()) {
-      task.others.push_back(TRY(SeizedThread::seize(records[i].tid(), kTraceOptions)));
+      auto found = numbers.find(records[i].tid());
+      pid_t tid = found == numbers.end() ? records[i].tid() : found->second;
+      task.others.push_back(TRY(SeizedThread::seize(tid, kTraceOptions)));
       task.threads.push_back({&records[i], &task.others.back()});
     }
   }
@@ -93,7 +98,7 @@ Result<> set_extended_state(const HeldThread& held, size_t size) {
 Result<> set_state(const HeldThread& held, size_t extended_size) {
   arch::Registers registers = TRY(general_registers(held.record->general_registers()));
   registers = arch::resume_registers(registers, arch::ResumeIn::kNewTask,
-                                     lost_number(held.record->tid(), registers));
+                                     lost_number(held.thread->tid(), registers));
   TRY(held.thread->set_regset(arch::kGeneralRegset, &registers, sizeof registers));
   TRY(set_extended_state(held, extended_size));
   for (const auto& [type, bytes] : held.record->other_regsets())
@@ -133,24 +138,24 @@ Result<> queue_stops(const std::vector<HeldTask>& tasks, AfterRestore after) {
     const schema::Task& record = *task.plan->record;
     bool stopped = record.state() == schema::TASK_STOPPED;
     if (!stopped && after == AfterRestore::kRun) continue;
-    TRY(SYSCALL(::kill(task.plan->pid, stopped ? stop_signal_of(record) : SIGSTOP),
-                "kill %d with a stop signal", task.plan->pid));
+    TRY(SYSCALL(::kill(task.outer, stopped ? stop_signal_of(record) : SIGSTOP),
+                "kill %d with a stop signal", task.outer));
   }
   return {};
 }
 
 }  // namespace
 
-Result<> release_tree(const RestorePlan& plan, const SyncPage& sync,
+Result<> release_tree(const RestorePlan& plan, const SyncPage& sync, const BirthRegister& born,
                       std::vector<std::optional<SeizedThread>>& leaders, AfterRestore after) {
   std::vector<HeldTask> tasks;
   // A seized thread that is let go by its destructor would run on, half made.
   Undo kill_first([&] {
-    for (const HeldTask& task : tasks) ::kill(task.plan->pid, SIGKILL);
+    for (const HeldTask& task : tasks) ::kill(task.outer, SIGKILL);
   });
   for (size_t i = 0; i < plan.tasks.size(); i++)
     if (plan.tasks[i].live())
-      tasks.push_back(TRY_WHILE(hold(plan.tasks[i], sync.task(i), leaders[i]), "restore task %d",
+      tasks.push_back(TRY_WHILE(hold(plan.tasks[i], born.outer(i), sync.task(i), leaders[i]), "restore task %d",
                                 plan.tasks[i].pid));
   TRY(set_states(tasks));
   TRY(queue_stops(tasks, after));

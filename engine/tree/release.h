@@ -8,6 +8,7 @@
 #include "engine/request.h"
 #include "engine/restore_plan.h"
 #include "engine/tracee/seized_thread.h"
+#include "engine/tree/birth_register.h"
 
 namespace ncr {
 
@@ -18,7 +19,7 @@ constexpr unsigned long kTraceOptions = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOO
 // Every thread is parked in the restorer. `leaders`: by index of the plan, seized, running; those
 // of tasks without one (a leader that has exited) are empty. On failure before the point of no
 // return everything stays seized.
-Result<> release_tree(const RestorePlan& plan, const SyncPage& sync,
+Result<> release_tree(const RestorePlan& plan, const SyncPage& sync, const BirthRegister& born,
                       std::vector<std::optional<SeizedThread>>& leaders, AfterRestore after);
 
 }  // namespace ncr

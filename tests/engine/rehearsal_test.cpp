@@ -7,7 +7,7 @@
 namespace ncr {
 namespace {
 
-TEST(rehearsal, a_process_that_is_not_there_is_no_matter) { rehearse(999'999'999, {}); }
+TEST(rehearsal, a_process_that_is_not_there_is_no_matter) { rehearse(999'999'999); }
 
 TEST(rehearsal, leaves_no_descriptor_and_no_trace) {
   auto count = [] {
@@ -16,7 +16,7 @@ TEST(rehearsal, leaves_no_descriptor_and_no_trace) {
     return open;
   };
   const int before = count();
-  rehearse(::getpid(), {});
+  rehearse(::getpid());
   EXPECT_EQ(count(), before);
 }
 

@@ -1,19 +1,28 @@
-// Namespaces of a task (struct nsproxy, and its pid and user namespace). Trees are restored in the
-// namespaces of whoever restores them, so a task that lives in others, or has set others up for its
-// children, is a blocker by name. /proc/PID/ns/* are links that read "net:[4026531840]" (engine).
-// Threads may differ from their leader in what setns(2) changes per thread.
+// Namespaces of a task (struct nsproxy, and its pid and user namespace): /proc/PID/ns/* are links
+// that read "net:[4026531840]". What is the engine's own is not part of an image: a tree is
+// restored in the namespaces of whoever restores it. Of the others each kind has a room. Threads
+// may differ from their leader in what setns(2) changes per thread, and a process may have made a
+// namespace for its children only: such trees are refused by name. Runs in the engine.
 #include "engine/resources/namespaces/namespaces.h"
 
 #include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
-#include <map>
+#include <cstdlib>
 #include <set>
 
+#include "engine/base/quiet_thread.h"
 #include "engine/base/sys.h"
 #include "engine/resources/room.h"
+#include "engine/tree/process_table.h"
 
 namespace ncr::namespaces {
 namespace {
+
+using Kind = schema::Namespace::ContentCase;
 
 constexpr const char* kOfProcess[] = {
     "cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children",
@@ -30,16 +39,39 @@ Links read_links(const Fd& directory, const std::string& folder, const char* con
   return links;
 }
 
-template <size_t N>
-void compare(const Links& own, const Fd& directory, const std::string& folder,
-             const char* const (&names)[N], std::set<std::string>* differing) {
-  const Links theirs = read_links(directory, folder, names);
-  for (const char* name : names) {
-    auto ours = own.find(name);
-    auto found = theirs.find(name);
-    if (differs(ours == own.end() ? "" : ours->second, found == theirs.end() ? "" : found->second))
-      differing->insert(name);
+const std::string& link_or_none(const Links& links, const char* name) {
+  static const std::string kNone;
+  auto found = links.find(name);
+  return found == links.end() ? kNone : found->second;
+}
+
+void check_threads(const Task& task, const Links& leader, Blockers& blockers) {
+  std::set<std::string> differing;
+  for (size_t i = 1; i < task.threads.size(); i++) {
+    const Links links =
+        read_links(task.proc, strf("task/%d/ns/", task.threads[i].tid()), kOfThread);
+    for (const char* name : kOfThread)
+      if (differs(link_or_none(leader, name), link_or_none(links, name))) differing.insert(name);
   }
+  for (const std::string& name : differing)
+    blockers.add(task, strf("%s namespace", name.c_str()),
+                 "its threads are in several of them, which is not supported");
+}
+
+// Of what setns(2) puts a single thread into.
+bool enterable(Kind kind) {
+  return kind == schema::Namespace::kMnt || kind == schema::Namespace::kNet ||
+         kind == schema::Namespace::kIpc || kind == schema::Namespace::kUts;
+}
+
+Result<> enter_and_dump(const NamespaceRoom& room, const NamespaceProbe& probe,
+                        schema::Namespace* record, Blockers& blockers) {
+  if (enterable(room.kind)) {
+    if (room.kind == schema::Namespace::kMnt)
+      TRY(SYSCALL(::unshare(CLONE_FS), "unshare CLONE_FS"));
+    TRY(SYSCALL(::setns(probe.fd.get(), static_cast<int>(room.clone_flag)), "setns"));
+  }
+  return room.dump(probe, record, blockers);
 }
 
 }  // namespace
@@ -50,25 +82,209 @@ bool differs(const std::string& own, const std::string& theirs) {
   return !own.empty() && own != theirs;
 }
 
+uint64_t inode_of(const std::string& link) {
+  size_t open = link.find(":[");
+  if (open == std::string::npos) return 0;
+  return std::strtoull(link.c_str() + open + 2, nullptr, 10);
+}
+
 extern const TaskRoom kRoom = {.name = "namespaces"};  // what it says, it says of the whole tree
 
 Result<Links> own_links() {
   return read_links(TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY)), "ns/", kOfProcess);
 }
 
-Result<> preflight_tree(const std::vector<Task>& tasks, const Links& own, Blockers& blockers) {
-  for (const Task& task : tasks) {
-    if (!task.alive()) continue;
-    std::set<std::string> differing;
-    compare(own, task.proc, "ns/", kOfProcess, &differing);
-    for (size_t i = 1; i < task.threads.size(); i++)
-      compare(own, task.proc, strf("task/%d/ns/", task.threads[i].tid()), kOfThread, &differing);
-    for (const std::string& name : differing)
-      blockers.add(task, strf("%s namespace", name.c_str()),
-                   "it is not the engine's own; containers come next",
-                   strf("run the engine inside it (nsenter --target %d --all)", task.pid));
+Links links_of(const Task& task) { return read_links(task.proc, "ns/", kOfProcess); }
+
+Result<> NamespaceTable::look(const std::vector<Task>& tasks, const DumpRequest& request,
+                              Blockers& blockers) {
+  ids_.resize(tasks.size());
+  for (size_t i = 0; i < tasks.size(); i++)
+    if (tasks[i].alive()) TRY(look_at(tasks[i], i, request, blockers));
+  if (records_.empty()) return {};
+  TRY(find_owners(tasks));
+  add_clocks();
+  check_root(tasks.front(), blockers);
+  if (request.final_state == FinalState::kKill) TRY(check_strangers(tasks, blockers));
+  return {};
+}
+
+Result<> NamespaceTable::look_at(const Task& task, size_t index, const DumpRequest& request,
+                                 Blockers& blockers) {
+  const Links links = links_of(task);
+  for (const char* kind : {"pid", "time"}) {
+    const std::string& of_children = link_or_none(links, strf("%s_for_children", kind).c_str());
+    if (differs(link_or_none(links, kind), of_children))
+      blockers.add(task, strf("%s_for_children namespace", kind),
+                   "its children are to be born in another one than its own");
+  }
+  check_threads(task, links, blockers);
+  for (const NamespaceRoom* room : namespace_rooms()) {
+    const std::string& link = link_or_none(links, room->name);
+    if (!differs(link_or_none(own_, room->name), link)) continue;
+    uint32_t id = find(room->kind, inode_of(link));
+    if (id == 0) {
+      id = TRY(add(task, *room, inode_of(link), request));
+      members_.push_back(index);
+      const schema::Namespace& record = records_.back();
+      const bool nested = room->kind == schema::Namespace::kUser ||
+                          room->kind == schema::Namespace::kPid;
+      if (nested && index != 0)
+        blockers.add(task, strf("%s namespace", room->name),
+                     "it is another one than that of the root of the tree, which is not supported");
+      if (enterable(room->kind) && room->dump == nullptr && !record.empty() &&
+          record.external_key().empty())
+        blockers.add(task, strf("%s namespace", room->name), "what is in it cannot be dumped yet",
+                     strf("--external %s[%llu]:KEY", room->name,
+                          static_cast<unsigned long long>(record.inode())));
+    }
+    ids_[index].push_back(id);
   }
   return {};
+}
+
+Result<uint32_t> NamespaceTable::add(const Task& task, const NamespaceRoom& room, uint64_t inode,
+                                     const DumpRequest& request) {
+  if (inode == 0)
+    return Error::system(EACCES, strf("the %s namespace of process %d cannot be read", room.name,
+                                      task.pid));
+  schema::Namespace& record = records_.emplace_back();
+  record.set_id(static_cast<uint32_t>(records_.size()));
+  record.set_inode(inode);
+  for (const External& external : request.externals)
+    if (external.kind == room.name && external.object == std::to_string(inode))
+      record.set_external_key(external.value);
+  record.set_empty((request.empty_namespaces & room.clone_flag) != 0);
+  switch (room.kind) {
+    case schema::Namespace::kUser:
+      record.mutable_user();
+      break;
+    case schema::Namespace::kPid:
+      record.mutable_pid();
+      break;
+    case schema::Namespace::kMnt:
+      record.mutable_mnt();
+      break;
+    case schema::Namespace::kNet:
+      record.mutable_net();
+      break;
+    case schema::Namespace::kIpc:
+      record.mutable_ipc();
+      break;
+    case schema::Namespace::kUts:
+      record.mutable_uts();
+      break;
+    case schema::Namespace::kTime:
+      record.mutable_time();
+      break;
+    case schema::Namespace::kCgroup:
+      record.mutable_cgroup();
+      break;
+    case schema::Namespace::CONTENT_NOT_SET:
+      break;
+  }
+  return record.id();
+}
+
+// A container's clocks go on from where they were, on whatever machine it wakes up.
+void NamespaceTable::add_clocks() {
+  const uint32_t pid = of(0, schema::Namespace::kPid);
+  const bool own_tree = pid != 0 && records_[pid - 1].external_key().empty();
+  if (!own_tree || of(0, schema::Namespace::kTime) != 0 || !own_.contains("time")) return;
+  schema::Namespace& record = records_.emplace_back();
+  record.set_id(static_cast<uint32_t>(records_.size()));
+  record.set_owner(records_[pid - 1].owner());
+  record.mutable_time();
+  members_.push_back(0);
+  for (std::vector<uint32_t>& ids : ids_) ids.push_back(record.id());
+}
+
+Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks) {
+  for (size_t i = 0; i < records_.size(); i++) {
+    schema::Namespace& record = records_[i];
+    for (const NamespaceRoom* room : namespace_rooms()) {
+      if (room->kind != record.content_case() || room->kind == schema::Namespace::kUser) continue;
+      const Task& member = tasks[members_[i]];
+      Fd fd = TRY(sys::open_at(member.proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
+      Result<int> owner = SYSCALL(::ioctl(fd.get(), NS_GET_USERNS), "NS_GET_USERNS");
+      if (!owner.ok()) continue;  // it lies outside what we may see
+      Fd user(owner.value());
+      struct stat status {};
+      TRY(SYSCALL(::fstat(user.get(), &status), "fstat"));
+      record.set_owner(find(schema::Namespace::kUser, status.st_ino));
+    }
+  }
+  return {};
+}
+
+// clone3(2) gives the first process of a new pid namespace the number 1.
+void NamespaceTable::check_root(const Task& root, Blockers& blockers) const {
+  uint32_t id = of(0, schema::Namespace::kPid);
+  if (id == 0 || !records_[id - 1].external_key().empty()) return;
+  Result<std::string> text = sys::read_file_at(root.proc, "status");
+  if (!text.ok()) return;
+  Result<proc::Status> status = proc::parse_status(text.value());
+  if (!status.ok() || status.value().ns_pids.empty() || status.value().ns_pids.back() == 1) return;
+  blockers.add(root, "pid namespace",
+               strf("the root of the tree is number %d in it, not its first process",
+                    status.value().ns_pids.back()),
+               strf("dump from its first process on, or make it external: --external pid[%llu]:KEY",
+                    static_cast<unsigned long long>(records_[id - 1].inode())));
+}
+
+// With its first process a pid namespace loses all others.
+Result<> NamespaceTable::check_strangers(const std::vector<Task>& tasks, Blockers& blockers) const {
+  uint32_t id = of(0, schema::Namespace::kPid);
+  if (id == 0 || !records_[id - 1].external_key().empty()) return {};
+  std::set<pid_t> ours;
+  for (const Task& task : tasks) ours.insert(task.pid);
+  std::vector<pid_t> all = TRY(numbered_entries(Fd(), "/proc"));
+  for (pid_t pid : all) {
+    if (ours.contains(pid)) continue;
+    Result<std::string> link = sys::read_link_at(Fd(), strf("/proc/%d/ns/pid", pid).c_str());
+    if (!link.ok() || inode_of(link.value()) != records_[id - 1].inode()) continue;
+    Result<std::string> comm = sys::read_file(strf("/proc/%d/comm", pid).c_str());
+    std::string name = comm.ok() ? comm.value().substr(0, comm.value().find('\n')) : "?";
+    blockers.add(tasks.front(), "pid namespace",
+                 strf("process %d (%s) lives in it without being below its first process (an exec "
+                      "into the container?), and would die with it",
+                      pid, name.c_str()),
+                 "end it, or --leave-running");
+  }
+  return {};
+}
+
+// A thread that cannot be started is an error here: the caller's own must stay where it is.
+Result<> NamespaceTable::dump(const std::vector<Task>& tasks, const DumpRequest& request,
+                              SharedMemoryTable& content, Blockers& blockers) {
+  for (size_t i = 0; i < records_.size(); i++) {
+    schema::Namespace& record = records_[i];
+    if (record.empty() || !record.external_key().empty()) continue;
+    for (const NamespaceRoom* room : namespace_rooms()) {
+      if (room->kind != record.content_case() || room->dump == nullptr) continue;
+      const Task& member = tasks[members_[i]];
+      Fd fd = TRY(sys::open_at(member.proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
+      NamespaceProbe probe{tasks, member, std::move(fd), request, content};
+      Result<> dumped =
+          Error::system(EAGAIN, "no thread could be started to enter the namespace with");
+      { QuietThread thread([&] { dumped = enter_and_dump(*room, probe, &record, blockers); }); }
+      TRY_WHILE(std::move(dumped), "%s namespace of task %d (%s)", room->name, member.pid,
+                member.comm.c_str());
+    }
+  }
+  return {};
+}
+
+uint32_t NamespaceTable::of(size_t index, Kind kind) const {
+  for (uint32_t id : ids_[index])
+    if (records_[id - 1].content_case() == kind) return id;
+  return 0;
+}
+
+uint32_t NamespaceTable::find(Kind kind, uint64_t inode) const {
+  for (const schema::Namespace& record : records_)
+    if (record.content_case() == kind && record.inode() == inode) return record.id();
+  return 0;
 }
 
 }  // namespace ncr::namespaces

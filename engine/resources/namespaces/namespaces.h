@@ -1,4 +1,4 @@
-// Whether a task lives where the engine does.
+// Which namespaces a tree brings along (docs/adr/0011).
 #pragma once
 
 #include <map>
@@ -7,17 +7,55 @@
 
 #include "engine/resources/blockers.h"
 #include "engine/tree/frozen_tree.h"
+#include "namespace.pb.h"
+
+namespace ncr {
+class SharedMemoryTable;  // engine/memory/shared_memory_table.h
+struct NamespaceRoom;     // engine/resources/room.h
+}  // namespace ncr
 
 namespace ncr::namespaces {
 
 // By name of the link in /proc/PID/ns, without those that the kernel does not have.
 using Links = std::map<std::string, std::string>;
 Result<Links> own_links();
-
-// Dump, before anything is touched: names every namespace of a task that is not the engine's own.
-Result<> preflight_tree(const std::vector<Task>& tasks, const Links& own, Blockers& blockers);
+Links links_of(const Task& task);
 
 // Two links of /proc/PID/ns, "net:[4026531840]"; empty if the kernel has none. Pure.
 bool differs(const std::string& own, const std::string& theirs);
+// 4026531840; 0 if it does not read like that. Pure.
+uint64_t inode_of(const std::string& link);
+
+// The namespaces of a tree that are not the engine's own.
+class NamespaceTable {
+ public:
+  explicit NamespaceTable(Links own) : own_(std::move(own)) {}
+
+  // Finds them; names what of them cannot be restored.
+  Result<> look(const std::vector<Task>& tasks, const DumpRequest& request, Blockers& blockers);
+  // What is in them. Every one is entered on a thread of its own.
+  Result<> dump(const std::vector<Task>& tasks, const DumpRequest& request,
+                SharedMemoryTable& content, Blockers& blockers);
+
+  // Ids of the namespaces of the task at `index` of the tree.
+  const std::vector<uint32_t>& of(size_t index) const { return ids_[index]; }
+  uint32_t of(size_t index, schema::Namespace::ContentCase kind) const;
+  uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
+  const std::vector<schema::Namespace>& records() const { return records_; }
+
+ private:
+  Result<> look_at(const Task& task, size_t index, const DumpRequest& request, Blockers& blockers);
+  Result<uint32_t> add(const Task& task, const NamespaceRoom& room, uint64_t inode,
+                       const DumpRequest& request);
+  void add_clocks();
+  Result<> find_owners(const std::vector<Task>& tasks);
+  void check_root(const Task& root, Blockers& blockers) const;
+  Result<> check_strangers(const std::vector<Task>& tasks, Blockers& blockers) const;
+
+  Links own_;
+  std::vector<schema::Namespace> records_;
+  std::vector<size_t> members_;  // by record: index of a task in it
+  std::vector<std::vector<uint32_t>> ids_;
+};
 
 }  // namespace ncr::namespaces

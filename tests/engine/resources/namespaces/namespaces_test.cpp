@@ -15,9 +15,10 @@ TEST(namespaces, a_namespace_differs_by_its_number) {
   EXPECT_TRUE(differs("pid:[1]", ""));
 }
 
-CR_TEST_WITH(namespaces, another_network_is_refused_by_name, .refused_with = "net namespace") {
-  ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
-  checkpoint_restore();
+TEST(namespaces, the_number_of_a_namespace_stands_in_its_link) {
+  EXPECT_EQ(inode_of("net:[4026531840]"), 4026531840u);
+  EXPECT_EQ(inode_of("net"), 0u);
+  EXPECT_EQ(inode_of(""), 0u);
 }
 
 CR_TEST_WITH(namespaces, a_pid_namespace_prepared_for_children_is_refused_by_name,

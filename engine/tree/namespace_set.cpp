@@ -1,0 +1,305 @@
+// A namespace lives as long as a task or a descriptor has it: what the root makes is gone with the
+// root. clone3(2) makes the user and the pid namespace, unshare(2) the others, one at a time, each
+// owned by the user namespace that the root is in. All mount namespaces are made before the first
+// is filled, so that each begins as a copy of the caller's. create(), the maps and join_pid() run
+// in the coordinator, everything else in tasks being born.
+#include "engine/tree/namespace_set.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <ctime>
+
+#include "engine/resources/room.h"
+
+namespace ncr {
+namespace {
+
+using Kind = schema::Namespace::ContentCase;
+
+const NamespaceRoom* room_of(Kind kind) {
+  for (const NamespaceRoom* room : namespace_rooms())
+    if (room->kind == kind) return room;
+  return nullptr;
+}
+
+Result<Fd> above(Fd fd, int base) {
+  return Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, base), "fcntl F_DUPFD_CLOEXEC")));
+}
+
+Result<> enter_by(const Fd& fd, const NamespaceRoom& room) {
+  TRY(SYSCALL(::setns(fd.get(), static_cast<int>(room.clone_flag)), "setns into a %s namespace",
+              room.name));
+  return {};
+}
+
+std::string map_text(const google::protobuf::RepeatedPtrField<schema::IdRange>& ranges) {
+  std::string text;
+  for (const schema::IdRange& range : ranges)
+    text += strf("%u %u %u\n", range.inside(), range.outside(), range.count());
+  return text;
+}
+
+Result<> write_map(const std::string& path, const std::string& text) {
+  Fd file = TRY(sys::open(path.c_str(), O_WRONLY));
+  Result<> written = sys::write_all(file, text.data(), text.size());
+  if (!written.ok() && written.error().os_error() == EPERM)
+    return written.take_error().while_doing(
+        strf("%s: mapping these ids needs CAP_SETUID and CAP_SETGID", path.c_str()));
+  return written;
+}
+
+bool maps_zero(const schema::UserNamespace& user) {
+  for (const schema::IdRange& range : user.uids())
+    if (range.inside() == 0 && range.count() > 0) return true;
+  return false;
+}
+
+// Until it has an id inside, what a task creates belongs to nobody there.
+Result<> become_root_inside(const schema::UserNamespace& user) {
+  if (!maps_zero(user)) return {};
+  if (!user.setgroups_denied()) TRY(SYSCALL(::setgroups(0, nullptr), "setgroups"));
+  TRY(SYSCALL(::setresgid(0, 0, 0), "setresgid to 0 of the user namespace"));
+  TRY(SYSCALL(::setresuid(0, 0, 0), "setresuid to 0 of the user namespace"));
+  // A change of ids takes /proc/self away from us.
+  TRY(SYSCALL(::prctl(PR_SET_DUMPABLE, 1), "prctl PR_SET_DUMPABLE"));
+  return {};
+}
+
+int64_t clock_ns(clockid_t clock) {
+  timespec now{};
+  ::clock_gettime(clock, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// timens_offsets takes seconds and a remainder that is never negative (time_namespaces(7)).
+std::string offset_line(const char* clock, int64_t ns) {
+  int64_t seconds = ns / 1'000'000'000;
+  int64_t rest = ns % 1'000'000'000;
+  if (rest < 0) {
+    seconds--;
+    rest += 1'000'000'000;
+  }
+  return strf("%s %lld %lld\n", clock, static_cast<long long>(seconds),
+              static_cast<long long>(rest));
+}
+
+}  // namespace
+
+Result<NamespaceSet> NamespaceSet::create(const Image& image, const RestoreRequest& request,
+                                          int fd_base) {
+  NamespaceSet set;
+  set.image_ = &image;
+  set.request_ = &request;
+  set.fd_base_ = fd_base;
+  TRY(set.join_besides());
+  if (set.empty()) return set;
+  for (const schema::Namespace& record : image.namespaces) {
+    const NamespaceRoom* room = room_of(record.content_case());
+    if (room == nullptr)
+      return Error::unsupported(
+          strf("namespace %u is of a kind that this engine does not know", record.id()));
+    Fd fd = TRY_WHILE(set.given(record), "%s namespace %llu", room->name,
+                      static_cast<unsigned long long>(record.inode()));
+    if (fd.valid()) set.joined_[record.id()] = TRY(above(std::move(fd), fd_base));
+  }
+  // Whoever is not in a namespace of the image stays in, or comes back to, the caller's.
+  for (const NamespaceRoom* room : namespace_rooms()) {
+    Result<Fd> own = sys::open(strf("/proc/self/ns/%s", room->name).c_str(), O_RDONLY);
+    if (own.ok()) set.kept_[{room->kind, 0}] = TRY(above(own.take(), fd_base));
+  }
+  return set;
+}
+
+Result<> NamespaceSet::join_besides() {
+  for (const JoinedNamespace& joined : request_->joined) {
+    const NamespaceRoom* room = nullptr;
+    for (const NamespaceRoom* candidate : namespace_rooms())
+      if (candidate->name == joined.kind) room = candidate;
+    if (room == nullptr || room->kind == schema::Namespace::kCgroup)
+      return Error::usage(strf("--join-ns %s: there is no joining namespaces of this kind",
+                               joined.kind.c_str()));
+    if (of(image_->tasks[0], room->kind) != 0) continue;
+    if (room->kind == schema::Namespace::kUser || room->kind == schema::Namespace::kPid)
+      return Error::unsupported(
+          strf("--join-ns %s: the tree was in no such namespace of its own", room->name));
+    Fd fd = TRY(sys::open(joined.path.c_str(), O_RDONLY));
+    joined_besides_[room->kind] = TRY(above(std::move(fd), fd_base_));
+  }
+  return {};
+}
+
+// What the caller gives in place of a namespace: a path (--join-ns) or a descriptor under the key.
+Result<Fd> NamespaceSet::given(const schema::Namespace& record) const {
+  const NamespaceRoom* room = room_of(record.content_case());
+  for (const JoinedNamespace& joined : request_->joined)
+    if (joined.kind == room->name && in_use_by_root(record))
+      return sys::open(joined.path.c_str(), O_RDONLY);
+  if (record.external_key().empty()) return Fd();
+  for (const InheritedFd& inherited : request_->inherited)
+    if (inherited.key == record.external_key())
+      return Fd(TRY(SYSCALL(::fcntl(inherited.fd, F_DUPFD_CLOEXEC, fd_base_),
+                            "the descriptor %d given for %s", inherited.fd,
+                            inherited.key.c_str())));
+  for (const External& external : request_->externals)
+    if (external.kind == room->name && external.object == record.external_key())
+      return sys::open(external.value.c_str(), O_RDONLY);
+  return Error::unsupported(
+      strf("it was external at the dump: name what takes its place, --inherit-fd fd[N]:%s or "
+           "--external %s[%s]:PATH",
+           record.external_key().c_str(), room->name, record.external_key().c_str()));
+}
+
+const schema::Namespace* NamespaceSet::record(uint32_t id) const {
+  for (const schema::Namespace& record : image_->namespaces)
+    if (record.id() == id) return &record;
+  return nullptr;
+}
+
+uint32_t NamespaceSet::of(const schema::Task& task, Kind kind) const {
+  for (uint32_t id : task.namespaces()) {
+    const schema::Namespace* found = record(id);
+    if (found != nullptr && found->content_case() == kind) return id;
+  }
+  return 0;
+}
+
+bool NamespaceSet::in_use_by_root(const schema::Namespace& record) const {
+  return of(image_->tasks[0], record.content_case()) == record.id();
+}
+
+bool NamespaceSet::renumbers() const {
+  return of(image_->tasks[0], schema::Namespace::kPid) != 0;
+}
+
+uint64_t NamespaceSet::root_clone_flags() const {
+  uint64_t flags = 0;
+  for (Kind kind : {schema::Namespace::kUser, schema::Namespace::kPid}) {
+    uint32_t id = of(image_->tasks[0], kind);
+    if (id != 0 && joined_.count(id) == 0) flags |= room_of(kind)->clone_flag;
+  }
+  return flags;
+}
+
+Result<> NamespaceSet::join_pid() const {
+  auto joined = joined_.find(of(image_->tasks[0], schema::Namespace::kPid));
+  if (joined == joined_.end()) return {};
+  return enter_by(joined->second, *room_of(schema::Namespace::kPid));
+}
+
+Result<> NamespaceSet::leave_pid() const {
+  if (joined_.count(of(image_->tasks[0], schema::Namespace::kPid)) == 0) return {};
+  return enter_by(kept_.at({schema::Namespace::kPid, 0}), *room_of(schema::Namespace::kPid));
+}
+
+Result<> NamespaceSet::write_id_maps(pid_t root) const {
+  uint32_t id = of(image_->tasks[0], schema::Namespace::kUser);
+  if (id == 0 || joined_.count(id) != 0) return {};
+  const schema::UserNamespace& user = record(id)->user();
+  const std::string folder = strf("/proc/%d/", root);
+  if (user.setgroups_denied()) TRY(write_map(folder + "setgroups", "deny"));
+  TRY(write_map(folder + "uid_map", map_text(user.uids())));
+  return write_map(folder + "gid_map", map_text(user.gids()));
+}
+
+Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
+  Fd fd = TRY(sys::open(strf("/proc/self/ns/%s", link).c_str(), O_RDONLY));
+  kept_[{kind, id}] = TRY(above(std::move(fd), fd_base_));
+  return {};
+}
+
+// A process is in the time namespace that it was born in; only a single thread may change that, and
+// only after the offsets were written (time_namespaces(7)).
+Result<> NamespaceSet::make_time(const schema::TimeNamespace& clocks) {
+  TRY(SYSCALL(::unshare(CLONE_NEWTIME), "unshare CLONE_NEWTIME"));
+  const std::string offsets =
+      offset_line("monotonic", clocks.monotonic_ns() - clock_ns(CLOCK_MONOTONIC)) +
+      offset_line("boottime", clocks.boottime_ns() - clock_ns(CLOCK_BOOTTIME));
+  Fd file = TRY(sys::open("/proc/self/timens_offsets", O_WRONLY));
+  return sys::write_all(file, offsets.data(), offsets.size());
+}
+
+Result<> NamespaceSet::make_one(const schema::Namespace& record) {
+  const NamespaceRoom& room = *room_of(record.content_case());
+  auto joined = joined_.find(record.id());
+  if (joined != joined_.end()) {
+    if (record.content_case() != schema::Namespace::kPid) TRY(enter_by(joined->second, room));
+    int copy =
+        TRY(SYSCALL(::fcntl(joined->second.get(), F_DUPFD_CLOEXEC, fd_base_), "F_DUPFD_CLOEXEC"));
+    kept_[{room.kind, record.id()}] = Fd(copy);
+    return {};
+  }
+  switch (record.content_case()) {
+    case schema::Namespace::kUser:
+      TRY(become_root_inside(record.user()));
+      return keep(room.name, room.kind, record.id());
+    case schema::Namespace::kPid:
+      return keep(room.name, room.kind, record.id());
+    case schema::Namespace::kCgroup:  // shows the cgroup that one is in when it is made: see fill()
+      return {};
+    case schema::Namespace::kTime:
+      TRY(make_time(record.time()));
+      TRY(keep("time_for_children", room.kind, record.id()));
+      return visit(room.kind, record.id());
+    default:
+      TRY(SYSCALL(::unshare(static_cast<int>(room.clone_flag)), "make a new %s namespace",
+                  room.name));
+      return keep(room.name, room.kind, record.id());
+  }
+}
+
+Result<> NamespaceSet::make() {
+  for (const auto& [kind, fd] : joined_besides_) TRY(enter_by(fd, *room_of(kind)));
+  for (const NamespaceRoom* room : namespace_rooms())
+    for (const schema::Namespace& record : image_->namespaces)
+      if (record.content_case() == room->kind)
+        TRY_WHILE(make_one(record), "%s namespace %llu", room->name,
+                  static_cast<unsigned long long>(record.inode()));
+  return {};
+}
+
+Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
+  for (const NamespaceRoom* room : namespace_rooms()) {
+    for (const schema::Namespace& record : image_->namespaces) {
+      if (record.content_case() != room->kind || joined_.count(record.id()) != 0) continue;
+      if (room->kind == schema::Namespace::kCgroup) {
+        TRY(SYSCALL(::unshare(CLONE_NEWCGROUP), "make a new cgroup namespace"));
+        TRY(keep(room->name, room->kind, record.id()));
+      }
+      if (room->build == nullptr) continue;
+      TRY(visit(room->kind, record.id()));
+      TRY_WHILE(room->build({*image_, *request_, content, record}), "%s namespace %llu", room->name,
+                static_cast<unsigned long long>(record.inode()));
+    }
+  }
+  for (const NamespaceRoom* room : namespace_rooms()) {
+    if (room->kind == schema::Namespace::kUser || room->kind == schema::Namespace::kPid) continue;
+    uint32_t made = 0;
+    for (const schema::Namespace& record : image_->namespaces)
+      if (record.content_case() == room->kind) made = record.id();
+    if (made != 0 && made != of(image_->tasks[0], room->kind))
+      TRY(visit(room->kind, of(image_->tasks[0], room->kind)));
+  }
+  return {};
+}
+
+Result<> NamespaceSet::visit(Kind kind, uint32_t id) const {
+  auto found = kept_.find({kind, id});
+  const NamespaceRoom* room = room_of(kind);
+  if (found == kept_.end())
+    return Error::malformed(strf("%s namespace %u was not made", room->name, id));
+  return enter_by(found->second, *room);
+}
+
+Result<> NamespaceSet::enter(const schema::Task& task, const schema::Task& creator) const {
+  for (const NamespaceRoom* room : namespace_rooms()) {
+    uint32_t mine = of(task, room->kind);
+    if (mine != of(creator, room->kind)) TRY(visit(room->kind, mine));
+  }
+  return {};
+}
+
+}  // namespace ncr

@@ -1,0 +1,65 @@
+// The namespaces of a tree being made (docs/adr/0011): the root task makes them or joins those that
+// were given, and keeps a descriptor of each; every other task enters what differs from its
+// creator's.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/image/image_reader.h"
+#include "engine/request.h"
+#include "engine/resources/shared_memory/shared_memory.h"
+
+namespace ncr {
+
+class NamespaceSet {
+ public:
+  // Coordinator: nothing is made yet. Descriptors land at fd_base or above. kUnsupported: an
+  // external namespace for which the caller gave nothing.
+  static Result<NamespaceSet> create(const Image& image, const RestoreRequest& request,
+                                     int fd_base);
+
+  bool empty() const { return image_->namespaces.empty() && joined_besides_.empty(); }
+  // The root task gets numbers of another pid namespace than ours.
+  bool renumbers() const;
+  // Coordinator: what the root is to be cloned with, after its pid namespace was joined, if it is
+  // an existing one. leave_pid() makes our own children ours again.
+  uint64_t root_clone_flags() const;
+  Result<> join_pid() const;
+  Result<> leave_pid() const;
+  Result<> write_id_maps(pid_t root) const;
+
+  // Root task, when the maps of its user namespace are written: everything is made, nothing is in
+  // it. Then fill() each, and end in the root's own.
+  Result<> make();
+  Result<> fill(const SharedMemoryObjects& content);
+
+  // Any other task, at its birth.
+  Result<> enter(const schema::Task& task, const schema::Task& creator) const;
+  // Puts the calling task into namespace `id` of the kind (0: that of whoever restores).
+  Result<> visit(schema::Namespace::ContentCase kind, uint32_t id) const;
+  // Of the task, in this kind; 0: that of whoever restores.
+  uint32_t of(const schema::Task& task, schema::Namespace::ContentCase kind) const;
+
+ private:
+  using Kind = schema::Namespace::ContentCase;
+  const schema::Namespace* record(uint32_t id) const;
+  Result<> make_one(const schema::Namespace& record);
+  Result<> make_time(const schema::TimeNamespace& clocks);
+  Result<> keep(const char* link, Kind kind, uint32_t id);
+  Result<Fd> given(const schema::Namespace& record) const;
+  Result<> join_besides();
+  bool in_use_by_root(const schema::Namespace& record) const;
+
+  const Image* image_ = nullptr;
+  const RestoreRequest* request_ = nullptr;
+  int fd_base_ = 0;
+  std::map<uint32_t, Fd> joined_;                    // by id: external or in place of a dumped one
+  std::map<Kind, Fd> joined_besides_;                // of kinds that the image says nothing of
+  std::map<std::pair<Kind, uint32_t>, Fd> kept_;     // by kind and id
+};
+
+}  // namespace ncr
