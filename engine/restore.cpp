@@ -103,8 +103,10 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
 
   clock.begin("fork and fill memory");
   Fd self = TRY(sys::pidfd_open(::getpid()));
+  // A group outside has no number in the tree's own pid namespace.
+  const pid_t callers_group = namespaces.renumbers() ? 0 : ::getpgrp();
   Nursery nursery{plan, request, shared, sync,             files,       namespaces,
-                  born, proc,    self,   TreeCounts(plan), ::getpgrp()};
+                  born, proc,    self,   TreeCounts(plan), callers_group};
   TRY(clone_root(nursery));
   TRY(tree.adopt(0));
   if (!namespaces.empty()) TRY(namespaces.write_id_maps(born.outer(0)));
