@@ -217,6 +217,7 @@ struct FileTable::Impl {
   MountViews views;
   const MountView* view = &views.own();  // of the task that was added last
   uint32_t mount_namespace = 0;
+  std::map<const MountView*, uint32_t> spaces;      // ids of mount namespaces; the engine's is 0
   std::function<uint32_t(uint64_t)> net_namespace;  // empty: all are the engine's
 
   Result<> note_namespaces(const FdProbe& probe, schema::OpenFile* record) const;
@@ -229,6 +230,11 @@ struct FileTable::Impl {
                                  const std::string& fdinfo, Blockers* blockers);
   uint32_t same_as_parent(const Task& task, int number);
   void choose_view(FdProbe& probe) const { probe.view = views.with_mount(probe.mount_id, view); }
+  uint32_t space_of(const FdProbe& probe) const {
+    if (probe.view == nullptr || probe.view == view) return mount_namespace;
+    auto found = spaces.find(probe.view);
+    return found == spaces.end() ? 0 : found->second;
+  }
 };
 
 template <class T, class ToHolder>
@@ -252,7 +258,7 @@ Result<std::pair<size_t, bool>> FileTable::Impl::place(const std::vector<T>& lis
 }
 
 Result<> FileTable::Impl::note_namespaces(const FdProbe& probe, schema::OpenFile* record) const {
-  record->set_mount_namespace(mount_namespace);
+  record->set_mount_namespace(space_of(probe));
   if (!net_namespace || !S_ISSOCK(probe.stat.st_mode)) return {};
   Fd its(TRY(SYSCALL(::ioctl(probe.local.get(), SIOCGSKNS), "SIOCGSKNS")));
   struct stat status {};
@@ -335,6 +341,7 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
                              Blockers* blockers) {
   if (!task.alive()) return {};
   impl_->view = TRY(impl_->views.of(task));
+  impl_->spaces[impl_->view] = impl_->mount_namespace;
   Holder self{task.pid, 0};
   auto [index, shared] =
       TRY(Impl::place(impl_->tables, self, KCMP_FILES, [](const Holder& entry) { return entry; }));
@@ -400,7 +407,7 @@ Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool 
   record->set_id(id);
   record->set_flags(flags);
   record->set_path(probe.link);
-  record->set_mount_namespace(impl_->mount_namespace);
+  record->set_mount_namespace(impl_->space_of(probe));
   TRY_WHILE(room->dump(*this, probe, record), "mapped file %s: %s", path.c_str(), room->name);
   entry->second = id;
   if (room->finish == nullptr) return id;

@@ -271,8 +271,9 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
       }
       if (room->build == nullptr) continue;
       TRY(visit(room->kind, record.id()));
-      TRY_WHILE(room->build({*image_, *request_, content, record}), "%s namespace %llu", room->name,
-                static_cast<unsigned long long>(record.inode()));
+      auto enter = [this](uint32_t id) { return visit(schema::Namespace::kMnt, id); };
+      TRY_WHILE(room->build({*image_, *request_, content, record, enter}), "%s namespace %llu",
+                room->name, static_cast<unsigned long long>(record.inode()));
     }
   }
   for (const NamespaceRoom* room : namespace_rooms()) {

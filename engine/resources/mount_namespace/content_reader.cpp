@@ -22,7 +22,9 @@ class ContentReader {
  public:
   ContentReader(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
                 schema::MountNamespace* record, Blockers& blockers)
-      : probe_(probe), lines_(lines), record_(record), blockers_(blockers) {}
+      : probe_(probe), lines_(lines), record_(record), blockers_(blockers) {
+    for (const MountLine& line : lines) parents_.insert(line.parent);
+  }
 
   Result<> read_all() {
     for (schema::MountedFileSystem& file_system : *record_->mutable_file_systems())
@@ -95,9 +97,13 @@ class ContentReader {
       covered_.insert(mount.id());
       return {};
     }
-    // A copy has nothing mounted on it. Who may not have one reads around what is.
-    Result<Fd> alone = copy_mount(top.value());
-    opened_[mount.id()] = alone.ok() ? alone.take() : top.take();
+    // A copy has nothing mounted on it, but costs the kernel a millisecond when it is closed. Who
+    // may not have one reads around what is mounted.
+    Fd& opened = opened_[mount.id()];
+    opened = top.take();
+    if (!parents_.contains(mount.id())) return {};
+    Result<Fd> alone = copy_mount(opened);
+    if (alone.ok()) opened = alone.take();
     return {};
   }
 
@@ -147,6 +153,7 @@ class ContentReader {
   Blockers& blockers_;
   std::map<uint32_t, Fd> opened_;  // by id of the mount
   std::set<uint32_t> covered_;
+  std::set<uint32_t> parents_;  // ids of mounts that have others on them
 };
 
 }  // namespace

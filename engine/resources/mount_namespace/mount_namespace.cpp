@@ -36,6 +36,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
 // ---- Restore
 
 Result<> build(const NamespaceBuild& build) {
+  if (build.record.empty()) return {};  // a copy of the caller's
   Fd here;
   std::vector<MountLine> own =
       TRY_WHILE(read_table(here, "/proc/self/mountinfo"), "a restore needs a procfs at /proc");

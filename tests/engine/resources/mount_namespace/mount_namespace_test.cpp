@@ -16,12 +16,14 @@
 #include <csignal>
 #include <functional>
 #include <map>
+#include <stdexcept>
 #include <thread>
 
 #include "engine/memory/shared_memory_table.h"
 #include "engine/resources/mount_namespace/mountinfo.h"
 #include "engine/resources/room.h"
 #include "engine/resources/shared_memory/shared_memory.h"
+#include "tests/engine/resources/beside.h"
 #include "tests/support/child_process.h"
 #include "tests/support/scratch.h"
 
@@ -136,6 +138,7 @@ std::vector<std::string> comparable(const std::string& text) {
                           groups[line.peers].c_str(),
                           groups.contains(line.master) ? groups[line.master].c_str() : "outside",
                           line.unbindable ? ", unbindable" : ""));
+  std::sort(result.begin(), result.end());
   return result;
 }
 
@@ -587,6 +590,64 @@ TEST(mount_namespace, the_callers_mounts_are_untouched) {
     ASSERT_TRUE(after.well());
   }
   EXPECT_EQ(sys::read_file("/proc/self/mountinfo").take(), table);
+}
+
+// ---- Whole checkpoints
+
+void must(bool well, const char* what) {
+  if (!well) throw std::runtime_error(what);
+}
+
+std::string own_table() { return sys::read_file("/proc/self/mountinfo").take(); }
+
+void must_be_same(const std::string& before) {
+  if (comparable(before) == comparable(own_table())) return;
+  std::fprintf(stderr, "before:\n%s\nafter:\n%s\n", before.c_str(), own_table().c_str());
+  throw std::runtime_error("the mounts are others");
+}
+
+CR_TEST(mount_namespace, a_process_comes_back_among_its_own_mounts) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  std::string before;
+  Fd file;
+  const std::string large(100'000, 'x');
+  test::checkpoint_beside(
+      [&] {
+        must(unshare_mounts() && mount_at(dir, "tmpfs", "size=4m") && make_file(dir + "/f", "text"),
+             "set up");
+        must(make_file(dir + "/large", large) && ::chdir(dir.c_str()) == 0, "set up files");
+        file = MUST(sys::open("f", O_RDWR));
+        must(::lseek(file.get(), 2, SEEK_SET) == 2, "lseek");
+        before = own_table();
+      },
+      [&] {
+        must_be_same(before);
+        char rest[3] = {};
+        must(::read(file.get(), rest, 2) == 2 && std::string(rest) == "xt", "position");
+        must(test::file_text("f") == "text" && test::file_text(dir + "/large") == large, "files");
+      });
+  EXPECT_FALSE(test::file_exists(dir + "/f"));
+}
+
+CR_TEST(mount_namespace, a_process_in_another_root_comes_back) {
+  test::Scratch scratch;
+  std::string before;
+  Fd zero;
+  Fd outside;
+  test::checkpoint_beside(
+      [&] {
+        outside = MUST(sys::open("/etc/passwd", O_RDONLY));
+        must(make_container(scratch.path()), "container");
+        zero = MUST(sys::open("/dev/null", O_RDWR));
+        before = own_table();
+      },
+      [&] {
+        must_be_same(before);
+        char byte = 0;
+        must(::read(zero.get(), &byte, 1) == 0 && ::read(outside.get(), &byte, 1) == 1, "files");
+        must(test::file_exists("/dev/null") && !test::file_exists("/etc"), "root");
+      });
 }
 
 }  // namespace
