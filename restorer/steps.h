@@ -11,6 +11,7 @@
 #include "engine/resources/process_flags/process_flags.h"
 #include "engine/resources/rlimit/rlimit.h"
 #include "engine/resources/robust_list/robust_list.h"
+#include "engine/resources/root_and_cwd/root_and_cwd.h"
 #include "engine/resources/rseq/rseq.h"
 #include "engine/resources/scheduling/scheduling.h"
 #include "engine/resources/signal_action/signal_action.h"

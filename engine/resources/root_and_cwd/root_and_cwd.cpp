@@ -1,58 +1,92 @@
 // Where a process's paths begin (fs_struct): its working directory, and its root if it has changed
-// it. /proc/PID/cwd and root are links whose text is a path in the engine's view, with " (deleted)"
-// behind it if the directory is gone, and "(unreachable)" before it if it lies outside.
+// it. /proc/PID/cwd and root are links whose text is a path in the process's mount namespace, with
+// " (deleted)" behind it if the directory is gone, and "(unreachable)" before it if it lies outside
+// the engine's own root. A removed working directory is made again for a moment: nothing can be in
+// it. look runs in the engine, restore in the child; the root is changed by the restorer.
+#include "engine/resources/root_and_cwd/root_and_cwd.h"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <string_view>
 
 #include "engine/resources/room.h"
 
 namespace ncr::root_and_cwd {
 namespace {
 
-constexpr const char* kDeleted = " (deleted)";
+constexpr std::string_view kDeleted = " (deleted)";
 constexpr const char* kUnreachable = "(unreachable)";
 
 // A directory may be called "x (deleted)"; one without links is deleted.
-Result<bool> is_deleted(const Task& task, const std::string& path) {
+Result<bool> is_deleted(const Task& task, const char* link) {
+  const std::string& path = *TRY(task.proc_link(link));
   if (!path.ends_with(kDeleted)) return false;
   struct stat status {};
-  TRY(SYSCALL(::fstatat(task.proc.get(), "cwd", &status, 0), "stat /proc/%d/cwd", task.pid));
+  TRY(SYSCALL(::fstatat(task.proc.get(), link, &status, 0), "stat /proc/%d/%s", task.pid, link));
   return status.st_nlink == 0;
 }
 
 Result<> preflight(const Task& task, Blockers& blockers) {
   const std::string& cwd = *TRY(task.proc_link("cwd"));
-  bool deleted = TRY(is_deleted(task, cwd));
-  if (deleted)
-    blockers.add(task, "working directory " + cwd, "it was removed",
-                 "make it again, or let the program change its directory");
-  if (cwd.starts_with(kUnreachable))
-    blockers.add(task, "working directory " + cwd, "it lies outside the root of this process");
   const std::string& root = *TRY(task.proc_link("root"));
-  if (root != "/") blockers.add(task, "root directory " + root, "a changed root is not supported");
+  if (cwd.starts_with(kUnreachable))
+    blockers.add(task, "working directory " + cwd,
+                 "it is not in the mount namespace of this process");
+  if (root.starts_with(kUnreachable))
+    blockers.add(task, "root directory " + root,
+                 "it is not in the mount namespace of this process");
+  bool root_is_gone = TRY(is_deleted(task, "root"));
+  if (root_is_gone) blockers.add(task, "root directory " + root, "it was removed");
   return {};
 }
 
 Result<> look(const Task& task, schema::Task* record) {
-  const std::string* cwd = TRY(task.proc_link("cwd"));
-  record->mutable_fs()->set_cwd(*cwd);
-  record->mutable_fs()->set_root("/");
+  record->mutable_fs()->set_cwd(*TRY(task.proc_link("cwd")));
+  record->mutable_fs()->set_root(*TRY(task.proc_link("root")));
+  return {};
+}
+
+// The root is the process's: its first thread changes it for all.
+Result<> plan_thread(const schema::Task& task, const schema::Thread& thread, StepList& steps) {
+  const std::string& root = task.fs().root();
+  if (root.empty() || root == "/" || thread.tid() != task.threads(0).tid()) return {};
+  ChangeRoot step{static_cast<uint32_t>(root.size() + 1), 0};
+  steps.add(wire::Stage::kCredentials, step, root + '\0');
+  return {};
+}
+
+Result<> enter_removed(const std::string& path) {
+  std::string name = path;
+  Result<int> made = SYSCALL(::mkdir(name.c_str(), 0755), "mkdir %s", name.c_str());
+  if (!made.ok() && made.error().os_error() == EEXIST) {
+    name = strf("%s.nativecr-%d", path.c_str(), ::getpid());
+    made = SYSCALL(::mkdir(name.c_str(), 0755), "mkdir %s", name.c_str());
+  }
+  TRY(std::move(made));
+  Result<int> entered = SYSCALL(::chdir(name.c_str()), "chdir %s", name.c_str());
+  TRY(SYSCALL(::rmdir(name.c_str()), "rmdir %s", name.c_str()));
+  TRY(std::move(entered));
   return {};
 }
 
 Result<> restore(const ChildTask& child) {
   if (!child.record.has_fs()) return {};
   const std::string& cwd = child.record.fs().cwd();
-  TRY(SYSCALL(::chdir(cwd.c_str()), "enter the working directory %s of task %d", cwd.c_str(),
-              child.record.pid()));
+  Result<int> entered = SYSCALL(::chdir(cwd.c_str()), "enter the working directory %s of task %d",
+                                cwd.c_str(), child.record.pid());
+  if (!entered.ok() && entered.error().os_error() == ENOENT && cwd.ends_with(kDeleted))
+    return enter_removed(cwd.substr(0, cwd.size() - kDeleted.size()));
+  TRY(std::move(entered));
   return {};
 }
 
 }  // namespace
 
-extern const TaskRoom kRoom = {
-    .name = "root_and_cwd", .preflight = preflight, .look = look, .restore = restore};
+extern const TaskRoom kRoom = {.name = "root_and_cwd",
+                               .preflight = preflight,
+                               .look = look,
+                               .plan_thread = plan_thread,
+                               .restore = restore};
 
 }  // namespace ncr::root_and_cwd
