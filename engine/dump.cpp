@@ -21,6 +21,7 @@
 #include "engine/resources/file_table.h"
 #include "engine/resources/namespaces/namespaces.h"
 #include "engine/resources/room.h"
+#include "engine/resources/seccomp/filter_table.h"
 #include "engine/resources/session/session.h"
 #include "engine/tracee/parasite.h"
 #include "engine/tree/frozen_tree.h"
@@ -39,6 +40,7 @@ struct Gathered {
   FileTable files;
   SharedMemoryTable shared_memory;
   MemoryDump memory{files, shared_memory};
+  seccomp::FilterTable filters;
   Blockers blockers;
   std::vector<schema::Task> tasks;
   std::vector<schema::PageMap> pages;
@@ -76,6 +78,7 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record,
     if (room->look != nullptr) TRY_WHILE(room->look(task, record), "%s", room->name);
     TRY(look_at_threads(task, *room, record));
   }
+  TRY(gathered.filters.add_task(task, record, gathered.blockers));
   TRY(gathered.files.add_task(task, {}, record, &gathered.blockers));
   std::vector<VmaLine> lines = TRY(vmas());
   TRY(gathered.memory.look(task, lines, record, gathered.blockers));
@@ -166,6 +169,8 @@ Result<> write_records(ImageDir& images, const Gathered& gathered,
   TRY(images.write_records(kSharedMemoryFile, gathered.shared_memory.records()));
   if (!gathered.namespaces.records().empty())
     TRY(images.write_records(kNamespacesFile, pointers(gathered.namespaces.records())));
+  if (auto filters = gathered.filters.records(); !filters.empty())
+    TRY(images.write_records(kSeccompFile, filters));
   std::vector<const google::protobuf::MessageLite*> maps = {&chunks};
   for (const schema::PageMap& map : gathered.pages) maps.push_back(&map);
   for (const google::protobuf::MessageLite* map : gathered.shared_memory.page_maps())

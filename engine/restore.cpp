@@ -121,6 +121,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   TRY(shared.seal(*plan.image));
   // Every resource of the tree exists. What follows touches time, signals and credentials.
   TRY(tree.stop_if_cancelled());
+  TRY(tree.adopt_filtered_threads());
   clock.begin("late steps");
   sync.open_gate();
   TRY(settle(sync.wait_parked(check)));

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "engine/resources/room.h"
+#include "engine/resources/seccomp/seccomp_plan.h"
 #include "engine/tree/file_owners.h"
 #include "engine/tree/fork_order.h"
 
@@ -80,7 +81,10 @@ Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& reque
   plan.tasks = TRY(plan_forks(records, request.shell_job));
   TRY(assign_files(image.files, &plan));
   for (TaskPlan& task : plan.tasks)
-    if (task.live()) TRY(plan_steps(task));
+    if (task.live()) {
+      TRY(plan_steps(task));
+      seccomp::plan_filters(image, task);
+    }
   TRY(plan_late_files(plan));
   return plan;
 }

@@ -14,6 +14,7 @@
 #include "engine/resources/root_and_cwd/root_and_cwd.h"
 #include "engine/resources/rseq/rseq.h"
 #include "engine/resources/scheduling/scheduling.h"
+#include "engine/resources/seccomp/seccomp.h"
 #include "engine/resources/signal_action/signal_action.h"
 #include "engine/resources/signal_queue/signal_queue.h"
 #include "engine/resources/signal_stack/signal_stack.h"

@@ -35,7 +35,23 @@ bool are_credentials(const schema::Credentials& credentials) {
          credentials.groups_size() <= 65536;
 }
 
-Result<> check_thread(const schema::Task& task, const schema::Thread& thread) {
+Result<> check_seccomp(const std::string& who, const schema::Thread& thread, const Image& image) {
+  constexpr size_t kInstruction = 8;
+  constexpr size_t kMostInstructions = 4096;  // BPF_MAXINSNS
+  if (thread.seccomp_mode() > 2 || (thread.seccomp_mode() == 2) == thread.seccomp_filters().empty())
+    return bad(kTasksFile, who, "its seccomp mode");
+  for (uint32_t id : thread.seccomp_filters()) {
+    auto found = image.seccomp_filters.find(id);
+    if (found == image.seccomp_filters.end())
+      return bad(kTasksFile, who, "seccomp filter %u is not in the image", id);
+    const size_t size = found->second.program().size();
+    if (size == 0 || size % kInstruction != 0 || size > kMostInstructions * kInstruction)
+      return bad(kSeccompFile, strf("filter %u", id), "%zu bytes are no program", size);
+  }
+  return {};
+}
+
+Result<> check_thread(const schema::Task& task, const schema::Thread& thread, const Image& image) {
   std::string who = strf("%s, thread %d", name_of(task).c_str(), thread.tid());
   if (!is_name(thread.comm(), kMostComm)) return bad(kTasksFile, who, "its name");
   bool registers = is_regset(thread.general_registers()) && is_regset(thread.extended_state());
@@ -56,7 +72,7 @@ Result<> check_thread(const schema::Task& task, const schema::Thread& thread) {
   }
   if (!are_credentials(thread.credentials())) return bad(kTasksFile, who, "its credentials");
   if (thread.scheduling().affinity().size() > 8192) return bad(kTasksFile, who, "its CPU affinity");
-  return {};
+  return check_seccomp(who, thread, image);
 }
 
 Result<> check_descriptors(const schema::Task& task, const Image& image) {
@@ -132,7 +148,7 @@ Result<> check_task(const schema::Task& task, const Image& image) {
     return bad(kTasksFile, name_of(task), "in state %d", task.state());
   }
   if (!is_name(task.comm(), kMostComm)) return bad(kTasksFile, name_of(task), "its name");
-  for (const schema::Thread& thread : task.threads()) TRY(check_thread(task, thread));
+  for (const schema::Thread& thread : task.threads()) TRY(check_thread(task, thread, image));
   TRY(check_descriptors(task, image));
   TRY(check_signals(task));
   TRY(check_timers(task));

@@ -21,6 +21,7 @@ inline constexpr char kFilesFile[] = "files.img";                 // OpenFile; m
 inline constexpr char kSharedMemoryFile[] = "shared_memory.img";  // SharedMemory; may be absent
 inline constexpr char kNamespacesFile[] = "namespaces.img";       // Namespace; may be absent
 inline constexpr char kCgroupsFile[] = "cgroups.img";             // CgroupHierarchy; may be absent
+inline constexpr char kSeccompFile[] = "seccomp.img";             // SeccompFilter; may be absent
 inline constexpr char kPagemapFile[] = "pagemap.img";             // ChunkTable, then PageMap ...
 inline constexpr char kPagesFile[] = "pages-1.img";               // raw pages
 

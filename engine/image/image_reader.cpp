@@ -96,9 +96,8 @@ class Opening {
 
   // The directory holds the files of the inventory and no other image file.
   Result<> file_table() {
-    std::set<std::string> known = {kTasksFile,      kFilesFile,   kSharedMemoryFile,
-                                   kNamespacesFile, kCgroupsFile, kPagemapFile,
-                                   kPagesFile};
+    std::set<std::string> known = {kTasksFile,   kFilesFile,   kSharedMemoryFile, kNamespacesFile,
+                                   kCgroupsFile, kSeccompFile, kPagemapFile,      kPagesFile};
     for (const schema::FileEntry& entry : image_->inventory.files()) {
       if (known.count(entry.name()) == 0) {
         return Error::malformed(strf("%s: lists an unknown or repeated file", kInventoryFile));
@@ -135,6 +134,15 @@ class Opening {
     image_->namespaces = TRY(parse_all<schema::Namespace>(kNamespacesFile, views, 0));
     views = TRY(load(kCgroupsFile));
     image_->cgroups = TRY(parse_all<schema::CgroupHierarchy>(kCgroupsFile, views, 0));
+    views = TRY(load(kSeccompFile));
+    std::vector<schema::SeccompFilter> filters =
+        TRY(parse_all<schema::SeccompFilter>(kSeccompFile, views, 0));
+    for (schema::SeccompFilter& filter : filters) {
+      const uint32_t id = filter.id();
+      if (!image_->seccomp_filters.emplace(id, std::move(filter)).second) {
+        return Error::malformed(strf("%s: two filters have id %u", kSeccompFile, id));
+      }
+    }
     return {};
   }
 

@@ -7,12 +7,13 @@
 #include <unordered_map>
 #include <vector>
 
-#include "engine/base/sys.h"
 #include "cgroup.pb.h"
+#include "engine/base/sys.h"
 #include "inventory.pb.h"
 #include "memory.pb.h"
 #include "namespace.pb.h"
 #include "open_file.pb.h"
+#include "seccomp.pb.h"
 #include "task.pb.h"
 
 namespace ncr {
@@ -30,8 +31,9 @@ struct Image {
   std::vector<schema::SharedMemory> shared_memory;
   std::vector<schema::Namespace> namespaces;
   std::vector<schema::CgroupHierarchy> cgroups;
-  std::unordered_map<int32_t, schema::PageMap> task_pages;    // by pid
-  std::unordered_map<uint64_t, schema::PageMap> shmem_pages;  // by shared memory id
+  std::unordered_map<uint32_t, schema::SeccompFilter> seccomp_filters;  // by id
+  std::unordered_map<int32_t, schema::PageMap> task_pages;              // by pid
+  std::unordered_map<uint64_t, schema::PageMap> shmem_pages;            // by shared memory id
   std::string path;
   Fd pages;  // pages-1.img, read only
 

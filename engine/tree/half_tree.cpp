@@ -14,6 +14,7 @@
 
 #include "engine/base/phase_clock.h"
 #include "engine/base/sys.h"
+#include "engine/resources/seccomp/seccomp_plan.h"
 #include "engine/tree/release.h"
 
 namespace ncr {
@@ -39,6 +40,15 @@ std::string name_of(const TaskPlan& task) {
                                 : strf("task %d (%s)", task.pid, task.record->comm().c_str());
 }
 
+Result<SeizedThread> seize(pid_t tid, const schema::Task& task) {
+  Result<SeizedThread> seized = SeizedThread::seize(tid, trace_options(task));
+  if (seized.ok() || seized.error().os_error() != EPERM || !seccomp::has_filters(task))
+    return seized;
+  return Error::unsupported(
+      "it has seccomp filters, and this process cannot suspend them while it restores the rest "
+      "(this needs CAP_SYS_ADMIN outside of any user namespace, and no filters on this process)");
+}
+
 }  // namespace
 
 HalfTree::HalfTree(const RestorePlan& plan, const BirthRegister& born, SyncPage& sync,
@@ -54,7 +64,8 @@ HalfTree::HalfTree(HalfTree&& other) noexcept
       sync_(other.sync_),
       cancelled_(std::move(other.cancelled_)),
       born_(std::exchange(other.born_, nullptr)),
-      leaders_(std::move(other.leaders_)) {}
+      leaders_(std::move(other.leaders_)),
+      filtered_(std::move(other.filtered_)) {}
 
 HalfTree::~HalfTree() {
   if (born_ != nullptr) kill_all();
@@ -64,7 +75,17 @@ Result<> HalfTree::adopt(size_t index) {
   const TaskPlan& task = plan_->tasks[index];
   if (!traceable(task) || leaders_[index].has_value()) return {};
   leaders_[index] =
-      TRY_WHILE(SeizedThread::seize(born_->outer(index), kTraceOptions), "restore %s", name_of(task).c_str());
+      TRY_WHILE(seize(born_->outer(index), *task.record), "restore %s", name_of(task).c_str());
+  return {};
+}
+
+Result<> HalfTree::adopt_filtered_threads() {
+  for (size_t i = 0; i < plan_->tasks.size(); i++) {
+    const TaskPlan& task = plan_->tasks[i];
+    if (!task.live() || !seccomp::has_filters(*task.record)) continue;
+    filtered_[i] =
+        TRY_WHILE(seize_others(task, born_->outer(i)), "restore %s", name_of(task).c_str());
+  }
   return {};
 }
 
@@ -122,7 +143,7 @@ Result<> HalfTree::check_untraced(size_t index) const {
 }
 
 Result<> HalfTree::release(AfterRestore after) {
-  TRY(release_tree(*plan_, *sync_, *born_, leaders_, after));
+  TRY(release_tree(*plan_, *sync_, *born_, leaders_, std::move(filtered_), after));
   born_ = nullptr;
   return {};
 }
@@ -131,6 +152,8 @@ Result<> HalfTree::release(AfterRestore after) {
 // to us first, and only then to its parent.
 bool HalfTree::is_over(size_t index) {
   if (born_->outer(index) <= 0) return true;
+  if (auto threads = filtered_.find(index); threads != filtered_.end())
+    for (SeizedThread& thread : threads->second) (void)thread.poll_exit();
   siginfo_t info{};
   if (leaders_[index].has_value()) {
     Result<int> waited = SYSCALL(::waitid(P_PID, static_cast<id_t>(born_->outer(index)), &info,

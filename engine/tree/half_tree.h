@@ -12,6 +12,7 @@
 #include "engine/restore_plan.h"
 #include "engine/tracee/seized_thread.h"
 #include "engine/tree/birth_register.h"
+#include "engine/tree/release.h"
 
 namespace ncr {
 
@@ -25,6 +26,8 @@ class [[nodiscard]] HalfTree {
 
   Result<> adopt(size_t index);  // a live task that exists
   Result<> adopt_all();
+  // Every thread exists: those besides the leaders that are about to get seccomp filters.
+  Result<> adopt_filtered_threads();
   // For the waits of SyncPage: an error if the caller cancelled, a child failed, or one died
   // without a word.
   Result<> check();
@@ -42,8 +45,9 @@ class [[nodiscard]] HalfTree {
   const RestorePlan* plan_;
   SyncPage* sync_;
   std::function<bool()> cancelled_;
-  const BirthRegister* born_;  // null once the tree lives by itself
+  const BirthRegister* born_;                         // null once the tree lives by itself
   std::vector<std::optional<SeizedThread>> leaders_;  // by index of the plan
+  FilteredThreads filtered_;
   uint64_t next_check_ns_ = 0;
   unsigned checks_ = 0;
   bool last_resort_ = false;  // giving up did not help: SIGKILL went out

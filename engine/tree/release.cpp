@@ -14,6 +14,7 @@
 #include "arch/arch.h"
 #include "engine/base/sys.h"
 #include "engine/base/undo.h"
+#include "engine/resources/seccomp/seccomp_plan.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 
@@ -33,23 +34,15 @@ struct HeldTask {
   std::vector<HeldThread> threads;   // alive, the leader first unless it has exited
 };
 
+// `others`: all threads but the leader, if they are seized already.
 Result<HeldTask> hold(const TaskPlan& plan, pid_t outer, const wire::TaskSlot& slot,
-                      std::optional<SeizedThread>& leader) {
-  HeldTask task{&plan, outer, &slot, {}, {}};
+                      std::optional<SeizedThread>& leader, std::vector<SeizedThread> others) {
+  HeldTask task{&plan, outer, &slot, std::move(others), {}};
+  if (task.others.empty()) task.others = TRY(seize_others(plan, outer));
   const auto& records = plan.record->threads();
-  task.others.reserve(static_cast<size_t>(records.size()));
-  std::unordered_map<pid_t, pid_t> numbers;
-  if (outer != plan.pid && records.size() > 1) numbers = TRY(outer_threads(outer));
-  for (int i = 0; i < records.size(); i++) {
-    if (i == 0 && leader.has_value()) {
-      task.threads.push_back({&records[i], &*leader});
-    } else if (i > 0 || !plan.record->dead_leader()) {
-      auto found = numbers.find(records[i].tid());
-      pid_t tid = found == numbers.end() ? records[i].tid() : found->second;
-      task.others.push_back(TRY(SeizedThread::seize(tid, kTraceOptions)));
-      task.threads.push_back({&records[i], &task.others.back()});
-    }
-  }
+  if (leader.has_value()) task.threads.push_back({&records[0], &*leader});
+  for (size_t i = 0; i < task.others.size(); i++)
+    task.threads.push_back({&records[static_cast<int>(i) + 1], &task.others[i]});
   return task;
 }
 
@@ -146,8 +139,27 @@ Result<> queue_stops(const std::vector<HeldTask>& tasks, AfterRestore after) {
 
 }  // namespace
 
+unsigned long trace_options(const schema::Task& task) {
+  return kTraceOptions | (seccomp::has_filters(task) ? PTRACE_O_SUSPEND_SECCOMP : 0);
+}
+
+Result<std::vector<SeizedThread>> seize_others(const TaskPlan& plan, pid_t outer) {
+  const auto& records = plan.record->threads();
+  std::unordered_map<pid_t, pid_t> numbers;
+  if (outer != plan.pid && records.size() > 1) numbers = TRY(outer_threads(outer));
+  std::vector<SeizedThread> others;
+  others.reserve(static_cast<size_t>(records.size()));
+  for (int i = 1; i < records.size(); i++) {
+    auto found = numbers.find(records[i].tid());
+    const pid_t tid = found == numbers.end() ? records[i].tid() : found->second;
+    others.push_back(TRY(SeizedThread::seize(tid, trace_options(*plan.record))));
+  }
+  return others;
+}
+
 Result<> release_tree(const RestorePlan& plan, const SyncPage& sync, const BirthRegister& born,
-                      std::vector<std::optional<SeizedThread>>& leaders, AfterRestore after) {
+                      std::vector<std::optional<SeizedThread>>& leaders, FilteredThreads filtered,
+                      AfterRestore after) {
   std::vector<HeldTask> tasks;
   // A seized thread that is let go by its destructor would run on, half made.
   Undo kill_first([&] {
@@ -155,8 +167,9 @@ Result<> release_tree(const RestorePlan& plan, const SyncPage& sync, const Birth
   });
   for (size_t i = 0; i < plan.tasks.size(); i++)
     if (plan.tasks[i].live())
-      tasks.push_back(TRY_WHILE(hold(plan.tasks[i], born.outer(i), sync.task(i), leaders[i]), "restore task %d",
-                                plan.tasks[i].pid));
+      tasks.push_back(TRY_WHILE(
+          hold(plan.tasks[i], born.outer(i), sync.task(i), leaders[i], std::move(filtered[i])),
+          "restore task %d", plan.tasks[i].pid));
   TRY(set_states(tasks));
   TRY(queue_stops(tasks, after));
   kill_first.cancel();
