@@ -81,6 +81,7 @@ Result<> add_container_options(const ncr_dump_options& options, DumpRequest& req
   request.network_lock =
       TRY(checked<NetworkLockMethod>(options.network_lock, NCR_LOCK_SKIP, "network_lock"));
   request.external_unix_sockets = options.external_unix_sockets != 0;
+  request.orphan_pts_master = options.orphan_pts_master != 0;
   request.cgroups = TRY(checked<CgroupMode>(options.cgroups, NCR_CGROUP_STRICT, "cgroups"));
   request.parent_images = text_or_empty(options.parent_images);
   request.track_memory = options.track_memory != 0;

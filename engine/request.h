@@ -79,6 +79,7 @@ struct DumpRequest {
   bool tcp_skip_in_flight = false;  // connections not accepted yet are dropped, not refused
   NetworkLockMethod network_lock = NetworkLockMethod::kNftables;
   bool external_unix_sockets = false;
+  bool orphan_pts_master = false;  // a terminal whose other end is outside: a restore will make it
   CgroupMode cgroups = CgroupMode::kSoft;
   std::string
       parent_images;  // images directory relative to images_dir; pages as there are not stored

@@ -144,11 +144,13 @@ typedef struct ncr_dump_options {
   int track_memory;          /* nonzero: the next dump may name this one as its parent */
   int page_server;           /* a connected socket that pages go to, or -1 */
   int lazy_pages;            /* nonzero: the restored tree gets its pages from here */
+  /* nonzero: a terminal's other end may be outside; a restore makes it, and hands it over */
+  int orphan_pts_master;
 } ncr_dump_options;
 #define NCR_DUMP_OPTIONS_INIT                                                                     \
   {                                                                                               \
     sizeof(ncr_dump_options), 0, NULL, NCR_KILL, 0, NULL, 10000, 0, NULL, NULL, NULL, NULL, 0, 0, \
-        0, NCR_TCP_REFUSE, 0, NCR_LOCK_NFTABLES, 0, NCR_CGROUP_SOFT, NULL, 0, -1, 0               \
+        0, NCR_TCP_REFUSE, 0, NCR_LOCK_NFTABLES, 0, NCR_CGROUP_SOFT, NULL, 0, -1, 0, 0            \
   }
 
 typedef struct ncr_restore_options {

@@ -64,6 +64,7 @@ TEST(c_request, a_dump_carries_everything_over) {
   options.tcp_skip_in_flight = 1;
   options.network_lock = NCR_LOCK_SKIP;
   options.external_unix_sockets = 1;
+  options.orphan_pts_master = 1;
   options.cgroups = NCR_CGROUP_STRICT;
   options.parent_images = "../parent";
   options.track_memory = 1;
@@ -83,6 +84,7 @@ TEST(c_request, a_dump_carries_everything_over) {
   EXPECT_TRUE(request.tcp_skip_in_flight);
   EXPECT_EQ(request.network_lock, NetworkLockMethod::kSkip);
   EXPECT_TRUE(request.external_unix_sockets);
+  EXPECT_TRUE(request.orphan_pts_master);
   EXPECT_EQ(request.cgroups, CgroupMode::kStrict);
   EXPECT_EQ(request.parent_images, "../parent");
   EXPECT_TRUE(request.track_memory);

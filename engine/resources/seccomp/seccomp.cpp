@@ -20,11 +20,15 @@ namespace ncr::seccomp {
 namespace {
 
 constexpr size_t kInstructionSize = 8;  // struct sock_filter
+constexpr uint32_t kSpecAllow = SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+constexpr uint32_t kLog = SECCOMP_FILTER_FLAG_LOG;
+constexpr uint32_t kForAllThreads = SECCOMP_FILTER_FLAG_TSYNC;
 
 // The flag that a dump cannot see is always set: without it the kernel may turn speculation off,
 // and what the thread had of that is restored by itself.
 void install(const schema::SeccompFilter& filter, uint32_t flags, StepList& steps) {
-  flags |= SECCOMP_FILTER_FLAG_SPEC_ALLOW | (filter.log() ? SECCOMP_FILTER_FLAG_LOG : 0u);
+  flags |= kSpecAllow;
+  if (filter.log()) flags |= kLog;
   steps.add(wire::Stage::kLate,
             Install{flags, static_cast<uint32_t>(filter.program().size() / kInstructionSize)},
             filter.program());
@@ -55,7 +59,7 @@ void plan_filters(const Image& image, TaskPlan& task) {
   if (!has_filters(record)) return;
   // A leader that is to exit is not traced, so it may not have any.
   const int common = record.dead_leader() ? 0 : common_filters(record);
-  const uint32_t for_all = record.threads_size() > 1 ? SECCOMP_FILTER_FLAG_TSYNC : 0;
+  const uint32_t for_all = record.threads_size() > 1 ? kForAllThreads : 0;
   for (int i = 0; i < common; i++)
     install(image.seccomp_filters.at(record.threads(0).seccomp_filters(i)), for_all, task.steps);
   for (int i = record.dead_leader() ? 1 : 0; i < record.threads_size(); i++) {
