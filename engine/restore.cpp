@@ -18,7 +18,9 @@
 #include "engine/memory/restorer_launch.h"
 #include "engine/memory/staged_memory.h"
 #include "engine/resources/file_restorer.h"
+#include "engine/resources/lsm/lsm.h"
 #include "engine/resources/shared_memory/shared_memory.h"
+#include "engine/resources/tty/orphan_terminals.h"
 #include "engine/restore_plan.h"
 #include "engine/tree/birth.h"
 #include "engine/tree/coordinator.h"
@@ -76,6 +78,19 @@ Result<> settle_namespaces(const Nursery& nursery, const std::function<Result<>(
   return call_hook(nursery.request, "post-setup-namespaces", root);
 }
 
+// While the tasks wait to be adopted, they still have what they opened.
+Result<> hand_over(const tty::OrphanTerminals& orphans, const RestoreRequest& request,
+                   const BirthRegister& born) {
+  std::vector<Fd> masters = TRY(orphans.fetch([&born](size_t task) { return born.outer(task); }));
+  if (!masters.empty() && !request.callbacks.hook)
+    return Error::usage(
+        "a terminal's other end is to be handed over, and there is no hook that takes it");
+  for (const Fd& master : masters)
+    TRY_WHILE(request.callbacks.hook({"orphan-pts-master", born.outer(0), master.get()}),
+              "hook orphan-pts-master");
+  return {};
+}
+
 // Runs in the coordinator. Until release() every early return leaves nothing behind.
 Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request,
                                 const BirthRegister& born, const std::function<bool()>& cancelled,
@@ -86,9 +101,10 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
       TRY(SharedMemoryObjects::create(*plan.image, plan.service_fd_base, request.threads));
   FileRestorer files(plan, request);
   files.set_shared_memory(&shared);
+  tty::OrphanTerminals orphans = TRY(tty::OrphanTerminals::create());
+  files.set_orphans(&orphans);
   SyncPage sync = TRY(SyncPage::create(threads_of(plan)));
-  NamespaceSet namespaces =
-      TRY(NamespaceSet::create(*plan.image, request, plan.service_fd_base));
+  NamespaceSet namespaces = TRY(NamespaceSet::create(*plan.image, request, plan.service_fd_base));
   if (!namespaces.empty()) files.set_namespaces(&namespaces);
   Fd proc;
   if (namespaces.renumbers()) proc = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
@@ -114,6 +130,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   TRY(settle_namespaces(nursery, settle, check));
   TRY(settle(sync.wait(kForked, nursery.counts.processes, check)));
   TRY(tree.adopt_all());
+  TRY(hand_over(orphans, request, born));
   sync.add(kAdopted);
 
   clock.begin("files and threads");
@@ -203,6 +220,8 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   clock.begin("plan");
   RestorePlan plan = TRY(plan_restore(image, request));
   if (!plan.renumbered) TRY(check_pids_free(plan));
+  TRY(lsm::check_module(image, request));
+  TRY(check_pids_free(plan));
   // Beyond this point processes are made; a failure takes them away again.
   RestoreReport report = TRY(coordinate(plan, request, clock));
   report.total_ns = clock.total_ns();

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/resources/file_lock/description_locks.h"
+#include "engine/resources/tty/orphan_terminals.h"
 #include "engine/tree/namespace_set.h"
 
 namespace ncr {
@@ -81,9 +82,12 @@ struct FileRestorer::Impl {
   const RestoreRequest& request;
   const SharedMemoryObjects* shared_memory = nullptr;
   const NamespaceSet* namespaces = nullptr;  // null: there is one of each kind
-  std::map<uint32_t, int> opened;  // file id -> service number
+  std::map<uint32_t, int> opened;            // file id -> service number
   std::map<std::pair<uint64_t, std::string>, Fd> stash;
   std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups;
+  const tty::OrphanTerminals* orphans = nullptr;
+  size_t opening = 0;    // index of the task whose files are being opened
+  std::vector<Fd> kept;  // for the caller
 
   void find_groups() {
     for (const auto& [id, file] : plan.image->files) {
@@ -186,7 +190,8 @@ FileRestorer::FileRestorer(const RestorePlan& plan, const RestoreRequest& reques
 FileRestorer::~FileRestorer() = default;
 
 Result<> FileRestorer::open_owned(const schema::Task& task) {
-  const TaskPlan& mine = impl_->plan.tasks[TRY(impl_->index_of(task))];
+  impl_->opening = TRY(impl_->index_of(task));
+  const TaskPlan& mine = impl_->plan.tasks[impl_->opening];
   for (bool connecting : {false, true}) {
     for (uint32_t id : mine.owned_files) {
       const schema::OpenFile& file = impl_->plan.image->files.at(id);
@@ -251,7 +256,18 @@ const std::vector<const schema::OpenFile*>& FileRestorer::members(uint64_t group
 const RestoreRequest& FileRestorer::request() const { return impl_->request; }
 const Image& FileRestorer::image() const { return *impl_->plan.image; }
 const SharedMemoryObjects* FileRestorer::shared_memory() const { return impl_->shared_memory; }
-void FileRestorer::set_namespaces(const NamespaceSet* namespaces) { impl_->namespaces = namespaces; }
+void FileRestorer::set_namespaces(const NamespaceSet* namespaces) {
+  impl_->namespaces = namespaces;
+}
+Result<> FileRestorer::keep_for_caller(Fd master) {
+  if (impl_->orphans == nullptr)
+    return Error::unsupported("there is nobody to hand this terminal's other end to");
+  Fd fd = TRY(move_above(std::move(master), impl_->plan.service_fd_base));
+  TRY(impl_->orphans->add(impl_->opening, fd.get()));
+  impl_->kept.push_back(std::move(fd));
+  return {};
+}
+void FileRestorer::set_orphans(const tty::OrphanTerminals* orphans) { impl_->orphans = orphans; }
 void FileRestorer::set_shared_memory(const SharedMemoryObjects* objects) {
   impl_->shared_memory = objects;
 }

@@ -12,6 +12,9 @@ namespace ncr {
 
 class NamespaceSet;         // engine/tree/namespace_set.h
 class SharedMemoryObjects;  // engine/resources/shared_memory/shared_memory.h
+namespace tty {
+class OrphanTerminals;  // engine/resources/tty/orphan_terminals.h
+}
 
 class FileRestorer {
  public:
@@ -40,6 +43,9 @@ class FileRestorer {
   const SharedMemoryObjects* shared_memory() const;
   void set_shared_memory(const SharedMemoryObjects* objects);
   void set_namespaces(const NamespaceSet* namespaces);
+  // A terminal's other end, for the caller: stays open until the coordinator has fetched it.
+  Result<> keep_for_caller(Fd master);
+  void set_orphans(const tty::OrphanTerminals* orphans);
 
  private:
   struct Impl;

@@ -26,7 +26,7 @@ namespace ncr::tty {
 namespace {
 
 constexpr size_t kMostBytes = 256 << 10;  // the kernel holds 64 KiB and a line
-constexpr char kEndOfFile = 4;             // as typed; n_tty keeps a zero byte in its place
+constexpr char kEndOfFile = 4;            // as typed; n_tty keeps a zero byte in its place
 
 // Shared with the process aside.
 struct Queues {

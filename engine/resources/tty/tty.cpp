@@ -15,6 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <set>
 
@@ -114,6 +115,19 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   return read_modes(probe.local, out);
 }
 
+// What external and inherited descriptors call it: "8800:1", st_rdev and st_dev of its node.
+std::string key_of(const schema::Tty& tty) {
+  return strf("%llx:%llx", static_cast<unsigned long long>(tty.node_number()),
+              static_cast<unsigned long long>(tty.node_device()));
+}
+
+bool is_external(const DumpRequest& request, const schema::Tty& tty) {
+  return std::any_of(request.externals.begin(), request.externals.end(),
+                     [key = key_of(tty)](const External& external) {
+                       return external.kind == "tty" && external.object == key;
+                     });
+}
+
 Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blockers& blockers) {
   std::set<uint32_t> numbers;  // of pairs whose master is in the tree
   for (const SeenFile& file : all)
@@ -125,10 +139,13 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
     const schema::Tty& tty = file.record->tty();
     bool inside = is_pty(tty) && numbers.contains(tty.number());
     if (inside || tty.hung_up() || tty.kind() == schema::Tty::MASTER) continue;
+    if ((is_pty(tty) && request.orphan_pts_master) || is_external(request, tty)) continue;
     if (request.shell_job == ShellJob::kRefuse && file.holder != nullptr)
       blockers.add(*file.holder, strf("fd %d: terminal %s", raw(file.number), name_of(tty).c_str()),
                    "its other end is outside the tree (a terminal emulator, ssh, script)",
-                   "--shell-job: at restore the caller's terminal takes its place");
+                   strf("--shell-job: at restore the caller's terminal takes its place; or "
+                        "--external tty[%s]: it is given at restore",
+                        key_of(tty).c_str()));
   }
   return {};
 }
@@ -163,18 +180,45 @@ Result<int> ensure_master(FileRestorer& files, const schema::OpenFile& record) {
   return number;
 }
 
+// The master of a terminal whose other end was outside: made with its first slave, and the caller's
+// from then on.
+Result<int> ensure_orphan_master(FileRestorer& files, const schema::OpenFile& slave) {
+  Fd master = files.take(kGroup, master_key(slave.tty()));
+  if (!master.valid()) {
+    schema::OpenFile record;
+    record.set_flags(O_RDWR);
+    record.set_mount_namespace(slave.mount_namespace());
+    record.mutable_tty()->set_number(slave.tty().number());
+    master = TRY(make_mounted_master(files, record));
+    TRY(files.keep_for_caller(
+        Fd(TRY(SYSCALL(::fcntl(master.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")))));
+  }
+  int number = master.get();
+  files.stash(kGroup, master_key(slave.tty()), std::move(master));
+  return number;
+}
+
 const InheritedFd* inherited(const FileRestorer& files, const schema::Tty& tty) {
-  std::string key = strf("tty[%llx:%llx]", static_cast<unsigned long long>(tty.node_number()),
-                         static_cast<unsigned long long>(tty.node_device()));
+  const std::string key = "tty[" + key_of(tty) + "]";
   for (const InheritedFd& given : files.request().inherited)
     if (given.key == key) return &given;
   return nullptr;
 }
 
-Result<Fd> open_outside(const FileRestorer& files, const schema::OpenFile& record) {
+bool is_orphan(const FileRestorer& files, const schema::Tty& tty) {
+  return is_pty(tty) && files.request().orphan_pts_master &&
+         files.request().shell_job == ShellJob::kRefuse && inherited(files, tty) == nullptr;
+}
+
+Result<Fd> open_outside(FileRestorer& files, const schema::OpenFile& record) {
   const schema::Tty& tty = record.tty();
   int flags = static_cast<int>(record.flags() & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY;
   if (const InheritedFd* given = inherited(files, tty)) return reopen_terminal(given->fd, flags);
+  if (is_orphan(files, tty)) {
+    const int master = TRY(ensure_orphan_master(files, record));
+    return tty.kind() == schema::Tty::CONTROLLING ? open_current(master, record)
+                                                  : open_slave(master, record);
+  }
   if (files.request().shell_job != ShellJob::kInheritTerminal)
     return Error::unsupported(
         strf("the terminal %s was outside the tree; --shell-job puts yours in its place",
@@ -221,6 +265,7 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
   if (outside && tty.kind() == schema::Tty::CONTROLLING) return {};
   if (!outside && tty.kind() == schema::Tty::MASTER) TRY(fill_queues(fd, tty));
   TRY(set_modes(fd, tty));
+  if (outside && is_orphan(files, tty)) TRY(set_node(tty));
   if (outside || tty.kind() != schema::Tty::MASTER) {
     if (tty.exclusive() && !outside) TRY(SYSCALL(::ioctl(fd.get(), TIOCEXCL), "ioctl TIOCEXCL"));
     return {};
