@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <ctime>
+#include <map>
 
 #include "arch_current/extended_state.h"
 #include "engine/base/phase_clock.h"
@@ -25,6 +26,7 @@
 #include "engine/resources/session/session.h"
 #include "engine/tracee/parasite.h"
 #include "engine/tree/frozen_tree.h"
+#include "engine/tree/inner_ids.h"
 #include "engine/tree/inner_pids.h"
 
 namespace ncr {
@@ -198,6 +200,23 @@ Result<> number_as_inside(const FrozenTree& tree, Gathered& gathered) {
   return {};
 }
 
+// Credentials are a task's own namespace's; what belongs to files is the root's, who makes them
+// again.
+void identify_as_inside(Gathered& gathered) {
+  std::map<uint32_t, schema::UserNamespace> spaces;
+  for (const schema::Namespace& record : gathered.namespaces.records())
+    if (record.has_user()) spaces[record.id()] = record.user();
+  if (spaces.empty()) return;
+  auto ids_of = [&](size_t task) {
+    auto found = spaces.find(gathered.namespaces.of(task, schema::Namespace::kUser));
+    return found == spaces.end() ? InnerIds() : InnerIds(found->second);
+  };
+  for (size_t i = 0; i < gathered.tasks.size(); i++) ids_of(i).translate(&gathered.tasks[i]);
+  for (schema::OpenFile* file : gathered.files.finished_records()) ids_of(0).translate(file);
+  for (schema::Namespace& record : gathered.namespaces.finished_records())
+    if (record.has_mnt()) ids_of(0).translate(record.mutable_mnt());
+}
+
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
                       const DumpRequest& request) {
   vmas.begin(tree.tasks());
@@ -332,6 +351,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.begin("memory");
   TRY(pages.finish());
   TRY(number_as_inside(tree, gathered));
+  identify_as_inside(gathered);
   TRY(stop_if_cancelled(request));
 
   DumpReport report;

@@ -4,10 +4,12 @@
 #include "engine/request.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <unordered_set>
 
@@ -17,6 +19,7 @@
 #include "engine/image/cpu.h"
 #include "engine/memory/restorer_launch.h"
 #include "engine/memory/staged_memory.h"
+#include "engine/resources/credentials/own_capabilities.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/lsm/lsm.h"
 #include "engine/resources/shared_memory/shared_memory.h"
@@ -61,6 +64,21 @@ auto raise_descriptor_limit() {
   });
 }
 
+// A user namespace in which setgroups(2) is denied keeps the groups of whoever made it, and ours
+// are not the tree's. Undone as above.
+auto drop_groups(const Image& image) {
+  bool denied = false;
+  for (const schema::Namespace& space : image.namespaces)
+    denied |= space.has_user() && space.user().setgroups_denied();
+  const int count = denied ? ::getgroups(0, nullptr) : 0;
+  std::vector<gid_t> groups(static_cast<size_t>(std::max(count, 0)));
+  const bool dropped =
+      count > 0 && ::getgroups(count, groups.data()) == count && ::setgroups(0, nullptr) == 0;
+  return Undo([groups = std::move(groups), dropped] {
+    if (dropped) ::setgroups(groups.size(), groups.data());
+  });
+}
+
 Result<> call_hook(const RestoreRequest& request, const char* name, pid_t root) {
   if (request.callbacks.hook) TRY_WHILE(request.callbacks.hook({name, root, -1}), "hook %s", name);
   return {};
@@ -97,6 +115,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
                                 PhaseClock clock) {
   clock.begin("shared memory");
   auto limit = raise_descriptor_limit();
+  auto groups = drop_groups(*plan.image);
   SharedMemoryObjects shared =
       TRY(SharedMemoryObjects::create(*plan.image, plan.service_fd_base, request.threads));
   FileRestorer files(plan, request);
@@ -221,6 +240,7 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   RestorePlan plan = TRY(plan_restore(image, request));
   if (!plan.renumbered) TRY(check_pids_free(plan));
   TRY(lsm::check_module(image, request));
+  TRY(credentials::check_capabilities(image));
   TRY(check_pids_free(plan));
   // Beyond this point processes are made; a failure takes them away again.
   RestoreReport report = TRY(coordinate(plan, request, clock));

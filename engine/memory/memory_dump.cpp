@@ -5,6 +5,9 @@
 #include "engine/memory/memory_dump.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+
+#include "engine/tree/mount_view.h"
 
 namespace ncr {
 namespace {
@@ -12,6 +15,28 @@ namespace {
 std::string map_files_name(const VmaLine& line) {
   return strf("map_files/%llx-%llx", static_cast<unsigned long long>(line.vma.start()),
               static_cast<unsigned long long>(line.vma.end()));
+}
+
+constexpr char kHidden[] =
+    "what is behind it cannot be seen without CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN";
+
+// For who may not use map_files: the file that has the name now, if it is the same.
+Result<Fd> open_by_name(const Task& task, const VmaLine& line) {
+  if (line.deleted || line.path.empty() || line.path[0] != '/') return Error::unsupported(kHidden);
+  MountView view = TRY(MountView::of(task));
+  Fd file = TRY(view.open(line.path, O_PATH));
+  struct stat status {};
+  TRY(SYSCALL(::fstat(file.get(), &status), "stat %s", line.path.c_str()));
+  if (status.st_ino != line.inode || status.st_dev != line.device)
+    return Error::unsupported(kHidden);
+  return file;
+}
+
+Result<Fd> open_mapped(const Task& task, const VmaLine& line, int flags) {
+  Result<Fd> file = sys::open_at(task.proc, map_files_name(line).c_str(), flags);
+  if (file.ok() || file.error().os_error() != EPERM) return file;
+  if (flags != O_PATH) return Error::unsupported(kHidden);
+  return open_by_name(task, line);
 }
 
 }  // namespace
@@ -62,7 +87,7 @@ Result<uint32_t> MemoryDump::mapped_file(const Task& task, const VmaLine& line) 
   uint32_t mode = writable ? O_RDWR : O_RDONLY;
   auto [known, is_new] = known_files_.try_emplace({line.device, line.inode, mode}, 0);
   if (is_new) {
-    Fd file = TRY(sys::open_at(task.proc, map_files_name(line).c_str(), O_PATH));
+    Fd file = TRY(open_mapped(task, line, O_PATH));
     known->second = TRY(files_.add_mapped(std::move(file), line.path, line.deleted, mode));
   }
   return known->second;
@@ -71,7 +96,7 @@ Result<uint32_t> MemoryDump::mapped_file(const Task& task, const VmaLine& line) 
 Result<uint64_t> MemoryDump::shared_object(const Task& task, const VmaLine& line) {
   auto [known, is_new] = known_objects_.try_emplace({line.device, line.inode}, 0);
   if (is_new) {
-    Fd object = TRY(sys::open_at(task.proc, map_files_name(line).c_str(), O_RDONLY));
+    Fd object = TRY(open_mapped(task, line, O_RDONLY));
     schema::SharedMemory description;
     constexpr std::string_view kMemfd = "/memfd:";
     if (line.path.starts_with(kMemfd)) {

@@ -82,12 +82,12 @@ struct FileRestorer::Impl {
   const RestoreRequest& request;
   const SharedMemoryObjects* shared_memory = nullptr;
   const NamespaceSet* namespaces = nullptr;  // null: there is one of each kind
-  std::map<uint32_t, int> opened;            // file id -> service number
-  std::map<std::pair<uint64_t, std::string>, Fd> stash;
-  std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups;
+  std::map<uint32_t, int> opened{};          // file id -> service number
+  std::map<std::pair<uint64_t, std::string>, Fd> stash{};
+  std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups{};
   const tty::OrphanTerminals* orphans = nullptr;
-  size_t opening = 0;    // index of the task whose files are being opened
-  std::vector<Fd> kept;  // for the caller
+  size_t opening = 0;      // index of the task whose files are being opened
+  std::vector<Fd> kept{};  // for the caller
 
   void find_groups() {
     for (const auto& [id, file] : plan.image->files) {
@@ -184,7 +184,7 @@ struct FileRestorer::Impl {
 };
 
 FileRestorer::FileRestorer(const RestorePlan& plan, const RestoreRequest& request)
-    : impl_(new Impl{plan, request, nullptr, nullptr, {}, {}, {}}) {
+    : impl_(new Impl{plan, request}) {
   impl_->find_groups();
 }
 FileRestorer::~FileRestorer() = default;

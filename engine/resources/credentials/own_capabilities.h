@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "engine/base/result.h"
+#include "engine/image/image_reader.h"
 
 namespace ncr::credentials {
 
@@ -15,5 +16,9 @@ struct CapabilitySets {
 
 Result<CapabilitySets> own_capabilities();
 Result<uint64_t> own_effective_capabilities();
+
+// Before the first fork of a restore: that we have what the tasks had. One in a user namespace of
+// its own gets its capabilities there.
+Result<> check_capabilities(const Image& image);
 
 }  // namespace ncr::credentials

@@ -42,6 +42,7 @@ class NamespaceTable {
   uint32_t of(size_t index, schema::Namespace::ContentCase kind) const;
   uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
   const std::vector<schema::Namespace>& records() const { return records_; }
+  std::vector<schema::Namespace>& finished_records() { return records_; }
 
  private:
   Result<> look_at(const Task& task, size_t index, const DumpRequest& request, Blockers& blockers);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <set>
 
 #include "arch_current/open_flags.h"
 #include "engine/resources/file_restorer.h"
@@ -55,16 +56,18 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
 }
 
 Result<> check(const std::vector<SeenFile>& all, const DumpRequest&, Blockers& blockers) {
-  std::map<uint32_t, bool> is_stdio;
-  std::vector<const schema::OpenFile*> files;
+  std::set<uint64_t> stdio;  // pipes that some task has there: others may be opened from it
+  std::map<uint32_t, const schema::OpenFile*> files;
   for (const SeenFile& seen : all) {
     if (!seen.record->has_pipe()) continue;
-    auto [entry, is_new] = is_stdio.try_emplace(seen.record->id(), false);
-    if (is_new) files.push_back(seen.record);
-    entry->second |= seen.holder != nullptr && raw(seen.number) <= STDERR_FILENO;
+    files.emplace(seen.record->id(), seen.record);
+    if (seen.holder != nullptr && raw(seen.number) <= STDERR_FILENO)
+      stdio.insert(seen.record->group_id());
   }
-  for (uint32_t id : cut_off(files)) {
-    if (is_stdio[id]) continue;
+  std::vector<const schema::OpenFile*> each;
+  for (const auto& [id, file] : files) each.push_back(file);
+  for (uint32_t id : cut_off(each)) {
+    if (stdio.contains(files[id]->group_id())) continue;
     for (const SeenFile& seen : all)
       if (seen.record->id() == id && seen.holder != nullptr)
         blockers.add(
@@ -95,14 +98,18 @@ Result<> make_pipe(FileRestorer& files, uint64_t group) {
   return {};
 }
 
-// The lowest of descriptors 0, 1 and 2 that the image has this file at, -1 if none.
-int stdio_number(const Image& image, uint32_t file_id) {
+// The lowest of descriptors 0, 1 and 2 that the image has this end of the pipe at, -1 if none: a
+// program may open its standard output once more (/dev/stdout).
+int stdio_number(const Image& image, const schema::OpenFile& end) {
   int lowest = -1;
   for (const schema::Task& task : image.tasks)
-    for (const schema::Descriptor& descriptor : task.descriptors())
-      if (descriptor.file_id() == file_id && descriptor.number() <= STDERR_FILENO &&
-          (lowest < 0 || descriptor.number() < lowest))
+    for (const schema::Descriptor& descriptor : task.descriptors()) {
+      if (descriptor.number() > STDERR_FILENO || (lowest >= 0 && descriptor.number() >= lowest))
+        continue;
+      const schema::OpenFile& file = image.files.at(descriptor.file_id());
+      if (file.has_pipe() && file.group_id() == end.group_id() && writes(file) == writes(end))
         lowest = descriptor.number();
+    }
   return lowest;
 }
 
@@ -117,7 +124,7 @@ Result<Fd> from_outside(const FileRestorer& files, const schema::OpenFile& recor
   for (const auto& [id, file] : files.image().files)
     if (file.has_pipe() && file.group_id() == record.group_id()) group.push_back(&file);
   if (cut_off(group).empty()) return Fd();
-  int number = stdio_number(files.image(), record.id());
+  int number = stdio_number(files.image(), record);
   if (number < 0)
     return Error::unsupported(
         strf("the other end of %s was held by a process outside the tree; give a descriptor to "

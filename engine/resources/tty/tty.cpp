@@ -65,6 +65,12 @@ short events_of(const Fd& fd) {
   return ::poll(&state, 1, 0) > 0 ? state.revents : short{0};
 }
 
+void set_node(const struct stat& stat, schema::Tty* out) {
+  out->mutable_node()->set_mode(stat.st_mode & 07777);
+  out->mutable_node()->set_uid(stat.st_uid);
+  out->mutable_node()->set_gid(stat.st_gid);
+}
+
 Result<> dump_master(const FdProbe& probe, schema::Tty* out) {
   unsigned index = 0;
   int locked = 0;
@@ -82,9 +88,7 @@ Result<> dump_master(const FdProbe& probe, schema::Tty* out) {
   const MountView own;
   Result<struct stat> node = (probe.view != nullptr ? *probe.view : own).stat(name_of(*out));
   if (!node.ok() || minor(node.value().st_rdev) != index) return {};
-  out->mutable_node()->set_mode(node.value().st_mode & 07777);
-  out->mutable_node()->set_uid(node.value().st_uid);
-  out->mutable_node()->set_gid(node.value().st_gid);
+  set_node(node.value(), out);
   return {};
 }
 
@@ -100,6 +104,7 @@ Result<> dump_slave(const FdProbe& probe, schema::Tty* out) {
   TRY(std::move(got));
   out->set_driver((device >> 8) & 0xfff);
   out->set_number((device & 0xff) | ((device >> 12) & 0xfff00));
+  if (out->kind() == schema::Tty::SLAVE && is_pty(*out)) set_node(probe.stat, out);
   return {};
 }
 
@@ -190,8 +195,8 @@ Result<int> ensure_orphan_master(FileRestorer& files, const schema::OpenFile& sl
     record.set_mount_namespace(slave.mount_namespace());
     record.mutable_tty()->set_number(slave.tty().number());
     master = TRY(make_mounted_master(files, record));
-    TRY(files.keep_for_caller(
-        Fd(TRY(SYSCALL(::fcntl(master.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")))));
+    Fd copy(TRY(SYSCALL(::fcntl(master.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
+    TRY(files.keep_for_caller(std::move(copy)));
   }
   int number = master.get();
   files.stash(kGroup, master_key(slave.tty()), std::move(master));
@@ -247,7 +252,7 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 }
 
 // By its name: opening a slave that nobody had open would make the master see it close.
-Result<> set_node(const schema::Tty& tty) {
+Result<> restore_node(const schema::Tty& tty) {
   std::string path = name_of(tty);
   struct stat now {};
   if (!tty.has_node() || ::stat(path.c_str(), &now) != 0 || minor(now.st_rdev) != tty.number())
@@ -265,14 +270,14 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
   if (outside && tty.kind() == schema::Tty::CONTROLLING) return {};
   if (!outside && tty.kind() == schema::Tty::MASTER) TRY(fill_queues(fd, tty));
   TRY(set_modes(fd, tty));
-  if (outside && is_orphan(files, tty)) TRY(set_node(tty));
+  if (outside && is_orphan(files, tty)) TRY(restore_node(tty));
   if (outside || tty.kind() != schema::Tty::MASTER) {
     if (tty.exclusive() && !outside) TRY(SYSCALL(::ioctl(fd.get(), TIOCEXCL), "ioctl TIOCEXCL"));
     return {};
   }
   int packet = tty.packet_mode() ? 1 : 0;
   TRY(SYSCALL(::ioctl(fd.get(), TIOCPKT, &packet), "ioctl TIOCPKT"));
-  TRY(set_node(tty));
+  TRY(restore_node(tty));
   if (tty.slave_closed()) {
     schema::OpenFile any;
     any.set_flags(O_RDWR);

@@ -13,6 +13,7 @@
 #include "engine/memory/shared_memory_table.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
+#include "engine/resources/tty/orphan_terminals.h"
 
 namespace ncr {
 
@@ -51,6 +52,7 @@ class Reopening {
   // Where restore() opened it.
   int opened(uint32_t id) const { return value_of(files_->opened(id)); }
   Image& image() { return image_; }
+  const tty::OrphanTerminals* orphans = nullptr;
   FileTable& table() { return table_; }
 
  private:
@@ -65,6 +67,7 @@ class Reopening {
          std::map<uint32_t, schema::OpenFile>(image_.files.begin(), image_.files.end()))
       plan_.tasks[0].owned_files.push_back(id);
     files_ = std::make_unique<FileRestorer>(plan_, request_);
+    files_->set_orphans(orphans);
     return files_->open_owned(task_);
   }
 

@@ -180,6 +180,11 @@ TEST(Pipe, an_end_that_leads_outside_is_a_blocker_unless_it_is_standard_input_or
   Blockers none;
   ASSERT_TRUE(room->check({{&end, &task, FdNumber{1}}, {&end, &task, FdNumber{7}}}, {}, none).ok());
   EXPECT_TRUE(none.empty());
+  schema::OpenFile once_more = end;  // as a program does that opens /dev/stdout
+  once_more.set_id(2);
+  ASSERT_TRUE(
+      room->check({{&end, &task, FdNumber{1}}, {&once_more, &task, FdNumber{7}}}, {}, none).ok());
+  EXPECT_TRUE(none.empty());
   Blockers one;
   ASSERT_TRUE(room->check({{&end, &task, FdNumber{7}}}, {}, one).ok());
   EXPECT_EQ(one.list().size(), 1u);

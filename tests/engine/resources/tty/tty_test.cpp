@@ -12,8 +12,10 @@
 #include <string>
 
 #include "engine/base/fd.h"
+#include "engine/resources/tty/orphan_terminals.h"
 #include "engine/resources/tty/pty_queue.h"
 #include "engine/resources/tty/tty.h"
+#include "tests/engine/resources/reopening.h"
 #include "tests/engine/resources/round_trip.h"
 #include "tests/support/checkpoint_test.h"
 
@@ -211,6 +213,69 @@ TEST(tty, terminal_outside_is_replaced_by_the_one_given_for_it) {
   ASSERT_EQ(round_trip({old.slave.get()}, request).error, "");
   type(old.slave, "here");
   EXPECT_EQ(receive(given.master), "here");
+}
+
+TEST(tty, the_other_end_is_made_for_the_caller) {
+  Pty pty;
+  const int number = pty.number();
+  winsize size{33, 77, 0, 0};
+  ASSERT_EQ(::ioctl(pty.slave.get(), TIOCSWINSZ, &size), 0);
+  ASSERT_EQ(::fchmod(pty.slave.get(), 0600), 0);
+  Reopening trip;
+  const uint32_t slave = trip.dump(pty.slave.get());
+  pty.slave.close();
+  trip.keep_records_only();
+  pty.master.close();
+  RestoreRequest request;
+  request.orphan_pts_master = true;
+  auto orphans = OrphanTerminals::create();
+  ASSERT_TRUE(orphans.ok());
+  const OrphanTerminals list = orphans.take();
+  trip.orphans = &list;
+  Result<> restored = trip.restore(request);
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  auto masters = list.fetch([](size_t) { return ::getpid(); });
+  ASSERT_TRUE(masters.ok()) << masters.error().text();
+  ASSERT_EQ(masters.value().size(), 1u);
+  const Fd& master = masters.value().front();
+  int made = -1;
+  ASSERT_EQ(::ioctl(master.get(), TIOCGPTN, &made), 0);
+  EXPECT_EQ(made, number);
+  winsize now{};
+  ASSERT_EQ(::ioctl(master.get(), TIOCGWINSZ, &now), 0);
+  EXPECT_EQ(now.ws_row, 33);
+  EXPECT_EQ(now.ws_col, 77);
+  struct stat node {};
+  ASSERT_EQ(::fstat(trip.opened(slave), &node), 0);
+  EXPECT_EQ(node.st_mode & 07777u, 0600u);
+  ASSERT_EQ(::write(trip.opened(slave), "here", 4), 4);
+  EXPECT_EQ(receive(master), "here");
+}
+
+// What of a terminal outside is no blocker, by request.
+TEST(tty, terminal_outside_may_be_asked_for) {
+  Pty pty;
+  Reopening trip;
+  const uint32_t id = trip.dump(pty.slave.get());
+  Task task;
+  task.pid = 9;
+  const FdRoom* room = fd_room_of(schema::OpenFile::kTty);
+  const std::vector<SeenFile> seen = {{&trip.record(id), &task, FdNumber{0}}};
+  DumpRequest orphan;
+  orphan.orphan_pts_master = true;
+  DumpRequest external;
+  struct stat stat {};
+  ASSERT_EQ(::fstat(pty.slave.get(), &stat), 0);
+  external.externals.push_back({"tty",
+                                strf("%llx:%llx", static_cast<unsigned long long>(stat.st_rdev),
+                                     static_cast<unsigned long long>(stat.st_dev)),
+                                ""});
+  Blockers none;
+  ASSERT_TRUE(room->check(seen, orphan, none).ok());
+  ASSERT_TRUE(room->check(seen, external, none).ok());
+  EXPECT_TRUE(none.empty());
+  ASSERT_TRUE(room->check(seen, {}, none).ok());
+  EXPECT_EQ(none.list().size(), 1u);
 }
 
 TEST(tty, number_that_is_taken_is_named_with_its_holder) {
