@@ -41,7 +41,8 @@ struct Entry {
 };
 
 struct Control {
-  alignas(cmsghdr) char bytes[CMSG_SPACE(sizeof(int) * kMaxFiles) + CMSG_SPACE(sizeof(ucred)) + 512];
+  alignas(
+      cmsghdr) char bytes[CMSG_SPACE(sizeof(int) * kMaxFiles) + CMSG_SPACE(sizeof(ucred)) + 512];
 };
 
 struct Log {

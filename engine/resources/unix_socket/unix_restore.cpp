@@ -50,7 +50,8 @@ bool is_datagram_pair(const FileRestorer& files, const UnixSocket& socket) {
   if (socket.type() != SOCK_DGRAM || !socket.connected()) return false;
   if (socket.peer_inode() == 0) return socket.peer_name().empty();
   const schema::OpenFile* peer = find_peer(files, socket);
-  if (peer == nullptr || peer->unix_socket().peer_inode() != socket.inode()) return false;
+  if (peer == nullptr) return socket.peer_name().empty();  // outside the tree
+  if (peer->unix_socket().peer_inode() != socket.inode()) return false;
   return socket.name().empty() || peer->unix_socket().name().empty();
 }
 
@@ -178,10 +179,22 @@ UnixSocket closed_peer_of(const UnixSocket& socket) {
   return peer;
 }
 
+// A new connection to a server outside the tree; false if nobody answers there.
+Result<bool> connect_outside(FileRestorer& files, const UnixSocket& socket) {
+  if (socket.peer_name().empty() || is_accepted(socket)) return false;
+  Fd end = TRY(new_socket(socket.type() | SOCK_NONBLOCK));  // not to wait for its accept queue
+  TRY(bind_socket(files, end, socket));
+  Address address(socket.peer_name());
+  if (address.connect(end.get()) != 0) return false;
+  files.stash(kStash, socket_key(socket.inode()), std::move(end));
+  return true;
+}
+
+// An end whose other one is not in the image was held outside the tree.
 Result<> make_connection(FileRestorer& files, const UnixSocket& socket) {
   const schema::OpenFile* record = find_peer(files, socket);
-  if (record == nullptr && socket.peer_inode() != 0)
-    return Error::malformed("the other end of a unix socket is not in the image");
+  if (record == nullptr && socket.peer_inode() != 0 && TRY(connect_outside(files, socket)))
+    return {};
   const UnixSocket peer = record != nullptr ? record->unix_socket() : closed_peer_of(socket);
   if (is_accepted(socket)) return make_accepted(files, peer, socket);
   if (!socket.peer_name().empty() && socket.type() != SOCK_DGRAM)

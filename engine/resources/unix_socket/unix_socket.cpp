@@ -3,7 +3,8 @@
 // sock_diag(7), by inode. Userspace cannot see who waits in a listener's accept queue beyond the
 // inode of the client, nor what such a client has sent already: that is a blocker. A peer outside
 // the tree is a blocker too, save for a datagram socket connected to a name, which is connected to
-// that name again.
+// that name again; unless the request allows it: then a connection to a name is made anew, and of
+// any other, or if nobody answers there, the program sees that the peer has closed it.
 #include "engine/resources/unix_socket/unix_socket.h"
 
 #include <linux/sockios.h>
@@ -12,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -145,6 +147,7 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
 
 struct Checker {
   const std::vector<SeenFile>& all;
+  const DumpRequest& request;
   Blockers& blockers;
   std::map<uint64_t, const schema::UnixSocket*> sockets;  // by inode
   std::map<uint64_t, uint64_t> waiting;                   // client -> listener
@@ -162,6 +165,18 @@ struct Checker {
                  strf("%s: unix socket %s", where.c_str(),
                       name.empty() ? "without a name" : printable(name).c_str()),
                  reason, way_out);
+  }
+
+  // By criu's names: every such socket, or this one by either end's inode.
+  bool may_lose_peer(const schema::UnixSocket& socket) const {
+    const std::string own = std::to_string(socket.inode());
+    const std::string peer = std::to_string(socket.peer_inode());
+    return request.external_unix_sockets ||
+           std::any_of(request.externals.begin(), request.externals.end(),
+                       [&](const External& external) {
+                         return external.kind == "unix" &&
+                                (external.object == own || external.object == peer);
+                       });
   }
 
   void check_listener(const SeenFile& file) const {
@@ -184,17 +199,22 @@ struct Checker {
               "dump the server as well, or close the connection before");
       return;
     }
-    if (!sockets.contains(socket.peer_inode()))
-      block(file, "its peer is outside the tree",
-            "dump the peer's process as well (a common ancestor), or close the connection before");
+    if (!sockets.contains(socket.peer_inode()) && !may_lose_peer(socket))
+      block(
+          file, "its peer is outside the tree",
+          "dump the peer's process as well (a common ancestor), or close the connection before, or "
+          "let it be connected by its name again, or closed, at restore (--ext-unix-sk)");
   }
 
   void check_datagram(const SeenFile& file) const {
     const schema::UnixSocket& socket = file.record->unix_socket();
     bool peer_inside = sockets.contains(socket.peer_inode());
-    if (socket.peer_inode() != 0 && !peer_inside && socket.peer_name().empty())
-      block(file, "its peer is outside the tree and has no name",
-            "dump the peer's process as well, or close the socket before");
+    if (socket.peer_inode() != 0 && !peer_inside && socket.peer_name().empty() &&
+        !may_lose_peer(socket))
+      block(
+          file, "its peer is outside the tree and has no name",
+          "dump the peer's process as well, or close the socket before, or let its peer be closed "
+          "at restore (--ext-unix-sk)");
     bool mutual = peer_inside && sockets.at(socket.peer_inode())->peer_inode() == socket.inode();
     bool orphan = socket.connected() && socket.peer_inode() == 0;
     if (socket.queue_size() != 0 && socket.name().empty() && !mutual && !orphan)
@@ -203,8 +223,8 @@ struct Checker {
   }
 };
 
-Result<> check(const std::vector<SeenFile>& all, const DumpRequest&, Blockers& blockers) {
-  Checker checker{all, blockers, {}, {}};
+Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blockers& blockers) {
+  Checker checker{all, request, blockers, {}, {}};
   for (const SeenFile& file : all) {
     if (!file.record->has_unix_socket()) continue;
     const schema::UnixSocket& socket = file.record->unix_socket();

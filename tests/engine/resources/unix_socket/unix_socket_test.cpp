@@ -14,6 +14,7 @@
 
 #include "engine/resources/unix_socket/unix_names.h"
 #include "engine/resources/unix_socket/unix_queue.h"
+#include "tests/engine/resources/reopening.h"
 #include "tests/engine/resources/round_trip.h"
 #include "tests/support/checkpoint_test.h"
 
@@ -378,6 +379,73 @@ TEST(unix_socket, peer_outside_is_named) {
   auto result = round_trip({pair.end[0]});
   ASSERT_EQ(result.blockers.size(), 1u);
   EXPECT_EQ(result.blockers[0].reason, "its peer is outside the tree");
+}
+
+TEST(unix_socket, peer_outside_may_be_asked_for) {
+  Pair pair(SOCK_STREAM);
+  Reopening trip;
+  const uint32_t id = trip.dump(pair.end[0]);
+  Task task;
+  task.pid = 9;
+  const std::vector<SeenFile> seen = {{&trip.record(id), &task, FdNumber{5}}};
+  const FdRoom* room = fd_room_of(schema::OpenFile::kUnixSocket);
+  DumpRequest all;
+  all.external_unix_sockets = true;
+  DumpRequest one;
+  one.externals.push_back({"unix", std::to_string(trip.record(id).unix_socket().peer_inode()), ""});
+  Blockers none;
+  ASSERT_TRUE(room->check(seen, all, none).ok());
+  ASSERT_TRUE(room->check(seen, one, none).ok());
+  EXPECT_TRUE(none.empty());
+}
+
+TEST(unix_socket, server_outside_is_connected_again) {
+  Directory directory;
+  for (int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    std::string name = directory / (type == SOCK_STREAM ? "stream" : "packets");
+    Fd listener(make_bound(type, name));
+    ASSERT_EQ(::listen(listener.get(), 5), 0);
+    Fd client(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect_to(client.get(), name), 0);
+    Fd before(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    Reopening trip;
+    const uint32_t id = trip.dump(client.get());
+    client.close();
+    Result<> restored = trip.restore();
+    ASSERT_TRUE(restored.ok()) << restored.error().text();
+    Fd after(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    ASSERT_TRUE(after.valid());
+    send_text(trip.opened(id), "again");
+    EXPECT_EQ(receive(after.get()), "again");
+    EXPECT_EQ(::fcntl(trip.opened(id), F_GETFL), O_RDWR);
+  }
+}
+
+TEST(unix_socket, peer_outside_that_cannot_be_reached_has_closed) {
+  Directory directory;
+  for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+    Pair pair(type);
+    send_text(pair.end[1], "unread");
+    Reopening trip;
+    const uint32_t id = trip.dump(pair.end[0]);
+    Result<> restored = trip.restore();
+    ASSERT_TRUE(restored.ok()) << restored.error().text();
+    EXPECT_EQ(receive(trip.opened(id)), "unread");
+    EXPECT_EQ(::send(trip.opened(id), "x", 1, MSG_NOSIGNAL), -1);
+    if (type == SOCK_STREAM) EXPECT_EQ(receive(trip.opened(id)), "") << "end of file";
+  }
+  std::string name = directory / "gone";
+  Fd listener(make_bound(SOCK_STREAM, name));
+  ASSERT_EQ(::listen(listener.get(), 5), 0);
+  Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(connect_to(client.get(), name), 0);
+  Reopening trip;
+  const uint32_t id = trip.dump(client.get());
+  trip.keep_records_only();
+  listener.close();
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  EXPECT_EQ(receive(trip.opened(id)), "");
 }
 
 TEST(unix_socket, options_survive) {
