@@ -432,7 +432,9 @@ TEST(unix_socket, peer_outside_that_cannot_be_reached_has_closed) {
     ASSERT_TRUE(restored.ok()) << restored.error().text();
     EXPECT_EQ(receive(trip.opened(id)), "unread");
     EXPECT_EQ(::send(trip.opened(id), "x", 1, MSG_NOSIGNAL), -1);
-    if (type == SOCK_STREAM) EXPECT_EQ(receive(trip.opened(id)), "") << "end of file";
+    if (type == SOCK_STREAM) {
+      EXPECT_EQ(receive(trip.opened(id)), "") << "end of file";
+    }
   }
   std::string name = directory / "gone";
   Fd listener(make_bound(SOCK_STREAM, name));
