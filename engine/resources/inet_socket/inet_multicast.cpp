@@ -1,6 +1,6 @@
 // Multicast groups of a socket (engine and child). The kernel keeps a list per socket and never
 // shows it, but it answers for one group at a time (MCAST_MSFILTER: EADDRNOTAVAIL if the socket is
-// not in it), and /proc/net/igmp and igmp6 name every group that somebody is in.
+// not in it), and /proc/PID/net/igmp and igmp6 name every group that somebody is in.
 #include "engine/resources/inet_socket/inet_multicast.h"
 
 #include <net/if.h>
@@ -146,11 +146,11 @@ std::vector<HostGroup> parse_igmp6(std::string_view text) {
   return groups;
 }
 
-Result<> read_groups(const Fd& socket, schema::InetSocket* out) {
-  if (Result<std::string> text = sys::read_file("/proc/net/igmp"); text.ok())
+Result<> read_groups(const Fd& holder, const Fd& socket, schema::InetSocket* out) {
+  if (Result<std::string> text = sys::read_file_at(holder, "net/igmp"); text.ok())
     for (const HostGroup& group : parse_igmp(text.value())) TRY(read_group(socket, group, out));
   if (out->family() != AF_INET6) return {};
-  if (Result<std::string> text = sys::read_file("/proc/net/igmp6"); text.ok())
+  if (Result<std::string> text = sys::read_file_at(holder, "net/igmp6"); text.ok())
     for (const HostGroup& group : parse_igmp6(text.value())) TRY(read_group(socket, group, out));
   return {};
 }

@@ -17,7 +17,8 @@ struct HostGroup {
 std::vector<HostGroup> parse_igmp(std::string_view text);
 std::vector<HostGroup> parse_igmp6(std::string_view text);
 
-Result<> read_groups(const Fd& socket, schema::InetSocket* out);
+// `holder`: /proc of a task in the socket's network namespace.
+Result<> read_groups(const Fd& holder, const Fd& socket, schema::InetSocket* out);
 Result<> join_groups(const Fd& socket, const schema::InetSocket& record);
 
 }  // namespace ncr::inet_socket

@@ -5,6 +5,7 @@
 // tries again), BPF programs of a SO_REUSEPORT group, TCP-MD5 keys. Established TCP connections and
 // those that wait to be accepted are blockers by name. A TCP port is bound with SO_REUSEADDR, so
 // that connections of the past do not keep it; the option's own value comes after.
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <netinet/in.h>
@@ -128,7 +129,9 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
     out->set_backlog(look.backlog);
   } else if (is_udp(static_cast<int>(out->protocol()))) {
     out->set_peer(TRY(read_address(probe.local, ::getpeername)));
-    TRY(read_groups(probe.local, out));
+    Fd ourselves;
+    if (probe.task == nullptr) ourselves = TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY));
+    TRY(read_groups(probe.task == nullptr ? ourselves : probe.task->proc, probe.local, out));
   } else {
     return Error::unsupported(strf("an internet socket of protocol %u", out->protocol()));
   }

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/base/sys.h"
@@ -20,8 +20,8 @@ struct Diag {
   uint8_t shutdown = 0;        // 1 receive, 2 send
 };
 
-Result<Diag> query_diag(uint64_t inode);
-// Pure: the answer's datagram.
-Result<Diag> parse_diag(const std::string& datagram);
+Result<Diag> query_diag(const Fd& socket, uint64_t inode);
+// Pure: the answer, from unix_diag_msg on.
+Result<Diag> parse_diag(std::string_view answer);
 
 }  // namespace ncr::unix_socket

@@ -87,7 +87,7 @@ void set_credentials(const ucred& from, schema::UnixCredentials* to) {
 }
 
 Result<> read_peer(const FdProbe& probe, schema::UnixSocket* out) {
-  Diag diag = TRY(query_diag(out->inode()));
+  Diag diag = TRY(query_diag(probe.local, out->inode()));
   out->set_listening(diag.state == TCP_LISTEN);
   out->set_backlog(out->listening() ? diag.send_queue : 0);
   out->set_connected(diag.has_peer);
