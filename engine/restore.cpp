@@ -90,6 +90,7 @@ Result<> settle_namespaces(const Nursery& nursery, const std::function<Result<>(
   if (nursery.namespaces.empty()) return {};
   const pid_t root = nursery.born.outer(0);
   TRY(settle(nursery.sync.wait(kNamespaces, 1, check)));
+  TRY(nursery.namespaces.bring(nursery.shared_memory, root));
   TRY(call_hook(nursery.request, "setup-namespaces", root));
   nursery.sync.add(kNamespaces);
   TRY(settle(nursery.sync.wait(kNamespaces, 3, check)));

@@ -143,7 +143,9 @@ struct NamespaceBuild {
   const SharedMemoryObjects& content;
   const schema::Namespace& record;
   // To a mount namespace of the tree, by id.
-  std::function<Result<>(uint32_t)> enter_mounts;
+  std::function<Result<>(uint32_t)> enter_mounts = nullptr;
+  // Of another one of the kind that was made; or -1.
+  std::function<int(uint32_t id)> descriptor = nullptr;
 };
 
 struct NamespaceRoom {
@@ -155,6 +157,9 @@ struct NamespaceRoom {
   // its root as "/"; /proc is then the tree's, so whatever is the engine's must be opened before).
   // Names what cannot be restored. Not called for an external or empty one.
   Result<> (*dump)(const NamespaceProbe&, schema::Namespace*, Blockers&) = nullptr;
+  // Restore, coordinator, in the caller's namespaces, when the root task has made this one and is
+  // in it: brings what comes from outside. Not called for an external or empty one.
+  Result<> (*bring)(const NamespaceBuild&, pid_t root) = nullptr;
   // Restore, root task: fills it. The order is that of rooms.inc. Not called for an external one;
   // for an empty one it does what every new namespace of this kind needs.
   Result<> (*build)(const NamespaceBuild&) = nullptr;

@@ -261,6 +261,19 @@ Result<> NamespaceSet::make() {
   return {};
 }
 
+Result<> NamespaceSet::bring(const SharedMemoryObjects& content, pid_t root) const {
+  for (const NamespaceRoom* room : namespace_rooms())
+    for (const schema::Namespace& record : image_->namespaces) {
+      const bool empty = record.empty() || (request_->empty_namespaces & room->clone_flag) != 0;
+      if (record.content_case() != room->kind || room->bring == nullptr || empty ||
+          joined_.count(record.id()) != 0)
+        continue;
+      TRY_WHILE(room->bring({*image_, *request_, content, record}, root), "%s namespace %llu",
+                room->name, static_cast<unsigned long long>(record.inode()));
+    }
+  return {};
+}
+
 Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
   for (const NamespaceRoom* room : namespace_rooms()) {
     for (const schema::Namespace& record : image_->namespaces) {
@@ -270,10 +283,15 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
         TRY(keep(room->name, room->kind, record.id()));
       }
       if (room->build == nullptr) continue;
+      NamespaceBuild build{*image_, *request_, content, record};
+      build.enter_mounts = [this](uint32_t id) { return visit(schema::Namespace::kMnt, id); };
+      build.descriptor = [this, room](uint32_t id) {
+        auto found = kept_.find({room->kind, id});
+        return found == kept_.end() ? -1 : found->second.get();
+      };
       TRY(visit(room->kind, record.id()));
-      auto enter = [this](uint32_t id) { return visit(schema::Namespace::kMnt, id); };
-      TRY_WHILE(room->build({*image_, *request_, content, record, enter}), "%s namespace %llu",
-                room->name, static_cast<unsigned long long>(record.inode()));
+      TRY_WHILE(room->build(build), "%s namespace %llu", room->name,
+                static_cast<unsigned long long>(record.inode()));
     }
   }
   for (const NamespaceRoom* room : namespace_rooms()) {

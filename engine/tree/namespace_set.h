@@ -31,6 +31,8 @@ class NamespaceSet {
   Result<> join_pid() const;
   Result<> leave_pid() const;
   Result<> write_id_maps(pid_t root) const;
+  // Coordinator, once the root has made them: what comes from the caller's namespaces (links).
+  Result<> bring(const SharedMemoryObjects& content, pid_t root) const;
 
   // Root task, when the maps of its user namespace are written: everything is made, nothing is in
   // it. Then fill() each, and end in the root's own.

@@ -1,11 +1,158 @@
-// Network namespace (struct net): links, addresses, routes, rules, and their sysctls.
+// Network namespace (struct net): links, addresses, routes, rules, neighbours, and their sysctls.
+// It is looked at on a thread of the engine that has entered it, and filled by the root task, which
+// has made it. A veth whose other end is outside the tree is made by the restore's caller or from
+// what the request says; the kernel numbers other namespaces as this one sees them, so each of the
+// tree's is asked for its number.
+#include <fcntl.h>
+#include <linux/net_namespace.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <sched.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
+#include <cstdio>
+#include <optional>
+#include <set>
+
+#include "engine/resources/net_namespace/links_from_outside.h"
+#include "engine/resources/net_namespace/net_content.h"
 #include "engine/resources/room.h"
+#include "engine/resources/user_namespace/id_map.h"
 
 namespace ncr::net_namespace {
+namespace {
 
-extern const NamespaceRoom kRoom = {
-    .name = "net", .kind = schema::Namespace::kNet, .clone_flag = CLONE_NEWNET};
+Result<std::vector<Neighbourhood>> find_others(const NamespaceProbe& probe) {
+  netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
+  struct stat own {};
+  TRY(SYSCALL(::fstat(probe.fd.get(), &own), "fstat of a namespace"));
+  std::vector<Neighbourhood> others;
+  std::set<uint64_t> seen{own.st_ino};
+  for (const Task& task : probe.tasks) {
+    if (!task.alive()) continue;
+    Fd fd = TRY(sys::open_at(task.proc, "ns/net", O_RDONLY));
+    struct stat status {};
+    TRY(SYSCALL(::fstat(fd.get(), &status), "fstat of a namespace"));
+    if (!seen.insert(status.st_ino).second) continue;
+    netlink::Request request(RTM_GETNSID, 0);
+    request.header(rtgenmsg{}).put_value(NETNSA_FD, static_cast<uint32_t>(fd.get()));
+    netlink::Reply reply = TRY(socket.get(request, "number of a namespace"));
+    auto number = static_cast<int32_t>(
+        netlink::Attributes::find(reply.attributes(sizeof(rtgenmsg)), NETNSA_NSID).u32());
+    if (number >= 0) others.push_back({number, status.st_ino});
+  }
+  return others;
+}
+
+using user_namespace::IdRanges;
+
+// "0\t200" of ours, as the user namespace of the tree counts; nothing if it has no such number.
+// Without a group in it ("1\t0"), as every namespace begins, it says nothing.
+std::optional<std::string> inner_range(const std::string& range, const IdRanges& groups) {
+  unsigned low = 1, high = 0;
+  if (sscanf(range.c_str(), "%u %u", &low, &high) != 2 || low > high) return range;
+  std::optional<uint32_t> first = user_namespace::inside(groups, low);
+  std::optional<uint32_t> last = user_namespace::inside(groups, high);
+  if (!first.has_value() || !last.has_value()) return std::nullopt;
+  return strf("%u\t%u", *first, *last);
+}
+
+Result<IdRanges> read_map(const Task& task, const char* file) {
+  IdRanges ranges;
+  const std::string* text = TRY(task.proc_text(file));
+  TRY(user_namespace::parse_id_map(*text, &ranges));
+  return ranges;
+}
+
+// The kernel told us ids as our user namespace counts; the tree's root will say them in its own.
+Result<> translate_ids(const Task& member, schema::NetNamespace* net, Refusals* refusals) {
+  Fd self = TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY));
+  const std::string ours = TRY(sys::read_link_at(self, "ns/user"));
+  const std::string* theirs = TRY(member.proc_link("ns/user"));
+  if (ours == *theirs) return {};
+  IdRanges users = TRY(read_map(member, "uid_map"));
+  IdRanges groups = TRY(read_map(member, "gid_map"));
+  const char* reason = "an id in it has no number in the user namespace of the tree";
+  for (schema::NetSysctl& sysctl : *net->mutable_sysctls()) {
+    if (sysctl.name() != "ipv4/ping_group_range") continue;
+    std::optional<std::string> inner = inner_range(sysctl.value(), groups);
+    if (inner.has_value())
+      sysctl.set_value(*inner);
+    else
+      refusals->push_back({"sysctl net.ipv4.ping_group_range", reason, ""});
+  }
+  for (schema::NetLink& link : *net->mutable_links()) {
+    if (!link.has_tun()) continue;
+    schema::NetTun* tun = link.mutable_tun();
+    std::optional<uint32_t> owner = user_namespace::inside(users, tun->owner());
+    std::optional<uint32_t> group = user_namespace::inside(groups, tun->group());
+    if ((tun->has_owner() && !owner.has_value()) || (tun->has_group() && !group.has_value()))
+      refusals->push_back({strf("link %s", link.name().c_str()), reason, ""});
+    if (tun->has_owner()) tun->set_owner(owner.value_or(0));
+    if (tun->has_group()) tun->set_group(group.value_or(0));
+  }
+  return {};
+}
+
+Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
+  Refusals refusals;
+  std::vector<Neighbourhood> others = TRY(find_others(probe));
+  TRY(dump_content(others, probe.request.externals, record->mutable_net(), &refusals));
+  TRY(translate_ids(probe.member, record->mutable_net(), &refusals));
+  for (Refusal& refusal : refusals)
+    blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
+                 std::move(refusal.way_out));
+  return {};
+}
+
+Result<> bring(const NamespaceBuild& namespace_build, pid_t root) {
+  const schema::NetNamespace& net = namespace_build.record.net();
+  if (!leads_outside(net)) return {};
+  TRY(check_content(net));
+  int made = 0;
+  for (const schema::Namespace& record : namespace_build.image.namespaces)
+    if (record.has_net() && record.external_key().empty()) made++;
+  if (made > 1)
+    return Error::unsupported(
+        "links that lead outside are brought to trees with one network namespace only");
+  Fd target = TRY(sys::open(strf("/proc/%d/ns/net", root).c_str(), O_RDONLY));
+  return bring_links(net, namespace_build.request, target);
+}
+
+Result<> build(const NamespaceBuild& namespace_build) {
+  const schema::Namespace& record = namespace_build.record;
+  if (record.empty() || (namespace_build.request.empty_namespaces & CLONE_NEWNET) != 0)
+    return build_empty();
+  auto other = [&](const schema::NetLink& link) -> const schema::Namespace* {
+    for (const schema::Namespace& candidate : namespace_build.image.namespaces)
+      if (candidate.has_net() && candidate.inode() == link.lower_namespace()) return &candidate;
+    return nullptr;
+  };
+  FarEnds far;
+  far.link = [&](const schema::NetLink& link) -> const schema::NetLink* {
+    const schema::Namespace* there = other(link);
+    if (there == nullptr) return nullptr;
+    for (const schema::NetLink& end : there->net().links())
+      if (end.index() == link.lower() && end.kind() == link.kind()) return &end;
+    return nullptr;
+  };
+  far.descriptor = [&](const schema::NetLink& link) {
+    const schema::Namespace* there = other(link);
+    return there == nullptr || !namespace_build.descriptor
+               ? -1
+               : namespace_build.descriptor(there->id());
+  };
+  return build_content(record.net(), far);
+}
+
+}  // namespace
+
+extern const NamespaceRoom kRoom = {.name = "net",
+                                    .kind = schema::Namespace::kNet,
+                                    .clone_flag = CLONE_NEWNET,
+                                    .dump = dump,
+                                    .bring = bring,
+                                    .build = build};
 
 }  // namespace ncr::net_namespace

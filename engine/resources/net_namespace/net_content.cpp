@@ -1,0 +1,109 @@
+// The order of things in a network namespace (engine, on a thread in it; root task). Values that
+// new links inherit come before the links, links before addresses, addresses before the routes that
+// the kernel derives from them.
+#include "engine/resources/net_namespace/net_content.h"
+
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include "engine/base/quiet_thread.h"
+#include "engine/resources/net_namespace/connections.h"
+#include "engine/resources/net_namespace/firewall.h"
+#include "engine/resources/net_namespace/neighbour_settings.h"
+#include "engine/resources/net_namespace/net_objects.h"
+#include "engine/resources/net_namespace/net_sysctls.h"
+
+namespace ncr::net_namespace {
+
+namespace {
+
+Result<> dump_by_netlink(const std::vector<Neighbourhood>& others,
+                         const std::vector<External>& externals, schema::NetNamespace* record,
+                         Refusals* refusals) {
+  netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
+  TRY(dump_links(socket, others, externals, record, refusals));
+  TRY(refuse_queueing(socket, record->links(), refusals));
+  TRY(list_objects(socket, ObjectKind::kAddress, record->mutable_addresses()));
+  TRY(list_objects(socket, ObjectKind::kNexthop, record->mutable_nexthops()));
+  TRY(list_objects(socket, ObjectKind::kRoute, record->mutable_routes()));
+  TRY(list_objects(socket, ObjectKind::kRule, record->mutable_rules()));
+  TRY(list_objects(socket, ObjectKind::kNeighbour, record->mutable_neighbours()));
+  TRY(list_neighbour_settings(socket, record->mutable_neighbour_settings()));
+  TRY(dump_firewall(record, refusals));
+  return dump_connections(record->mutable_connections(), refusals);
+}
+
+Result<> read_beside(const Fd& here, Repeated<schema::NetSysctl>* sysctls) {
+  TRY(SYSCALL(::setns(here.get(), CLONE_NEWNET), "setns"));
+  return read_sysctls_of_links(sysctls);
+}
+
+}  // namespace
+
+// The files of /proc/sys take most of the time, so a second thread reads half of them.
+Result<> dump_content(const std::vector<Neighbourhood>& others,
+                      const std::vector<External>& externals, schema::NetNamespace* record,
+                      Refusals* refusals) {
+  Fd here = TRY(sys::open("/proc/thread-self/ns/net", O_RDONLY));
+  Repeated<schema::NetSysctl> of_links;
+  Result<> beside;
+  Errand errand;
+  errand.begin([&] { beside = read_beside(here, &of_links); });
+  Repeated<schema::NetSysctl> of_protocols;
+  Result<> told = dump_by_netlink(others, externals, record, refusals);
+  Result<> read =
+      told.ok() ? read_sysctls_of_protocols(record->links(), &of_protocols) : Result<>();
+  errand.finish();
+  TRY(std::move(told));
+  TRY(std::move(read));
+  TRY(std::move(beside));
+  *record->mutable_sysctls() = std::move(of_links);
+  record->mutable_sysctls()->MergeFrom(of_protocols);
+  return {};
+}
+
+Result<> check_content(const schema::NetNamespace& record) {
+  TRY(check_links(record.links()));
+  TRY(in_order(record.links()));
+  TRY(check_objects(ObjectKind::kAddress, record.addresses()));
+  TRY(check_objects(ObjectKind::kNexthop, record.nexthops()));
+  TRY(check_objects(ObjectKind::kRoute, record.routes()));
+  TRY(check_objects(ObjectKind::kRule, record.rules()));
+  TRY(check_objects(ObjectKind::kNeighbour, record.neighbours()));
+  TRY(check_neighbour_settings(record.neighbour_settings()));
+  TRY(check_firewall(record));
+  TRY(check_connections(record.connections()));
+  return check_sysctls(record.sysctls());
+}
+
+Result<> build_content(const schema::NetNamespace& record, const FarEnds& far) {
+  TRY(check_content(record));
+  netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
+  TRY(write_sysctls(record.sysctls()));
+  TRY(make_links(socket, record.links(), far));
+  TRY(build_firewall(record));
+  TRY(set_neighbour_settings(socket, record.neighbour_settings()));
+  TRY(bring_up(socket, record.links()));
+  TRY(make_equal(socket, ObjectKind::kAddress, record.addresses()));
+  TRY(make_equal(socket, ObjectKind::kNexthop, record.nexthops()));
+  TRY(make_equal(socket, ObjectKind::kRoute, record.routes()));
+  TRY(make_equal(socket, ObjectKind::kRule, record.rules()));
+  TRY(make_equal(socket, ObjectKind::kNeighbour, record.neighbours()));
+  TRY(build_connections(record.connections()));
+  return allow_addresses(socket, record.links());
+}
+
+Result<> build_empty() {
+  netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
+  netlink::Request request(RTM_NEWLINK, 0);
+  ifinfomsg lo{};
+  lo.ifi_index = 1;
+  lo.ifi_flags = lo.ifi_change = IFF_UP;
+  return socket.run(request.header(lo), "bring up lo");
+}
+
+}  // namespace ncr::net_namespace

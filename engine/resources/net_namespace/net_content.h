@@ -1,0 +1,15 @@
+// All that is in a network namespace, as a record and back. The calling thread is in the namespace.
+#pragma once
+
+#include "engine/resources/net_namespace/net_links.h"
+
+namespace ncr::net_namespace {
+
+Result<> dump_content(const std::vector<Neighbourhood>& others,
+                      const std::vector<External>& externals, schema::NetNamespace* record,
+                      Refusals* refusals);
+Result<> check_content(const schema::NetNamespace& record);  // pure: an image may be anybody's
+Result<> build_content(const schema::NetNamespace& record, const FarEnds& far = {});
+Result<> build_empty();  // what a runtime expects of a namespace without content: lo is up
+
+}  // namespace ncr::net_namespace
