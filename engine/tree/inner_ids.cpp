@@ -76,6 +76,8 @@ void InnerIds::translate(schema::MountNamespace* mounts) const {
   if (space_ == nullptr) return;
   for (schema::MountedFileSystem& system : *mounts->mutable_file_systems())
     for (schema::FileNode& node : *system.mutable_nodes()) translate_node(&node);
+  for (schema::Mount& mount : *mounts->mutable_mounts())
+    if (mount.has_removed()) translate_node(mount.mutable_removed());
 }
 
 }  // namespace ncr

@@ -93,6 +93,15 @@ Result<> read_file(Fd file, SharedMemoryTable& content, schema::FileNode* node) 
   return {};
 }
 
+// What belonged to nobody inside a user namespace cannot be given to nobody.
+Result<> give_to(int directory, const char* name, const schema::FileNode& node) {
+  Result<int> given =
+      SYSCALL(::fchownat(directory, name, node.uid(), node.gid(), AT_SYMLINK_NOFOLLOW),
+              "chown %s to %u:%u", name, node.uid(), node.gid());
+  if (!given.ok() && given.error().os_error() != EINVAL) return given.take_error();
+  return {};
+}
+
 Result<> write_file(const Image& image, const schema::FileNode& node, const Fd& directory,
                     const char* name) {
   Fd file = TRY(sys::open_at(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600));
@@ -250,7 +259,7 @@ class Maker {
       TRY(write_file(image_, node, here_, name));
     else if (kind != S_IFDIR)
       TRY(SYSCALL(::mknod(name, kind | 0600, node.device()), "mknod"));
-    TRY(SYSCALL(::lchown(name, node.uid(), node.gid()), "chown to %u:%u", node.uid(), node.gid()));
+    TRY(give_to(AT_FDCWD, name, node));
     if (kind != S_IFLNK) TRY(SYSCALL(::chmod(name, node.mode() & 07777), "chmod"));
     for (const schema::FileAttribute& attribute : node.attributes())
       TRY(SYSCALL(::lsetxattr(name, attribute.name().c_str(), attribute.value().data(),
@@ -339,9 +348,7 @@ Result<std::string> make_removed(const Image& image, const schema::FileNode& nod
     made = make();
   }
   TRY(std::move(made));
-  TRY(SYSCALL(
-      ::fchownat(directory.get(), name.c_str(), node.uid(), node.gid(), AT_SYMLINK_NOFOLLOW),
-      "chown %s", name.c_str()));
+  TRY(give_to(directory.get(), name.c_str(), node));
   TRY(SYSCALL(::fchmodat(directory.get(), name.c_str(), node.mode() & 07777, 0), "chmod %s",
               name.c_str()));
   return name;

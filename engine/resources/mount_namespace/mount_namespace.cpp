@@ -45,7 +45,10 @@ Result<> build(const NamespaceBuild& build) {
     if (space.id() == build.record.id() || !build.enter_mounts) break;
     if (space.has_mnt() && space.mnt().mounts_size() != 0) earlier.push_back(&space);
   }
-  MountPlan plan = TRY(plan_mounts(build.record.mnt(), own, build.request, earlier));
+  schema::MountNamespace table = build.record.mnt();
+  for (const schema::Namespace& space : build.image.namespaces)
+    if (space.has_user() && space.id() == build.record.owner()) number_owners(space.user(), &table);
+  MountPlan plan = TRY(plan_mounts(table, own, build.request, earlier));
   return build_mounts(build.image, plan, own, build.enter_mounts, build.record.id());
 }
 

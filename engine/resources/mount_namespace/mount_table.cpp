@@ -5,8 +5,12 @@
 #include "engine/resources/mount_namespace/mount_table.h"
 
 #include <algorithm>
-#include <map>
+#include <charconv>
+#include <optional>
+#include <string_view>
 #include <unordered_map>
+
+#include "engine/resources/user_namespace/id_map.h"
 
 namespace ncr::mount_namespace {
 namespace {
@@ -188,6 +192,32 @@ class Table {
 };
 
 }  // namespace
+
+void number_owners(const schema::UserNamespace& space, schema::MountNamespace* table) {
+  auto renumber = [&](std::string_view option) -> std::optional<std::string> {
+    const bool user = option.starts_with("uid=");
+    uint32_t outer = 0;
+    if (!user && !option.starts_with("gid=")) return std::string(option);
+    std::string_view digits = option.substr(4);
+    auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), outer);
+    if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
+    std::optional<uint32_t> inner =
+        user_namespace::inside(user ? space.uids() : space.gids(), outer);
+    if (!inner) return std::nullopt;
+    return strf("%s%u", user ? "uid=" : "gid=", *inner);
+  };
+  for (schema::MountedFileSystem& file_system : *table->mutable_file_systems()) {
+    std::string options;
+    std::string_view left = file_system.options();
+    while (!left.empty()) {
+      size_t end = left.find(',');
+      std::optional<std::string> option = renumber(left.substr(0, end));
+      left.remove_prefix(end == std::string_view::npos ? left.size() : end + 1);
+      if (option) options += (options.empty() ? "" : ",") + *option;
+    }
+    file_system.set_options(options);
+  }
+}
 
 bool is_view_of_kernel(const std::string& type) { return is_among(kViewsOfKernel, type); }
 bool is_in_memory(const std::string& type) { return type == "tmpfs" || type == "ramfs"; }

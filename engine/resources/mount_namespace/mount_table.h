@@ -7,6 +7,7 @@
 #include "engine/request.h"
 #include "engine/resources/mount_namespace/mountinfo.h"
 #include "mount_namespace.pb.h"
+#include "user_namespace.pb.h"
 
 namespace ncr::mount_namespace {
 
@@ -22,6 +23,10 @@ Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& line
                                               const std::vector<MountLine>& own,
                                               const DumpRequest& request,
                                               std::vector<Refusal>* refusals);
+
+// Options of file systems that name owners, as the tree's user namespace numbers them: the kernel
+// prints them as the engine's does. What is not mapped is left out.
+void number_owners(const schema::UserNamespace& space, schema::MountNamespace* table);
 
 // Made again from its type and options alone: shows the kernel's own objects, keeps nothing itself.
 bool is_view_of_kernel(const std::string& type);

@@ -126,6 +126,23 @@ TEST(mount_table, groups_that_reach_outside_are_marked) {
   EXPECT_TRUE(described.at("/c").master_outside());
 }
 
+TEST(mount_table, owners_in_options_are_numbered_as_inside) {
+  schema::UserNamespace space;
+  for (auto* ranges : {space.mutable_uids(), space.mutable_gids()}) {
+    schema::IdRange* range = ranges->Add();
+    range->set_outside(100000);
+    range->set_count(1000);
+  }
+  schema::MountNamespace table;
+  for (const char* options : {"rw,gid=100005,mode=620", "rw,uid=7,gid=100000", "uid=x,size=1k", ""})
+    table.add_file_systems()->set_options(options);
+  number_owners(space, &table);
+  EXPECT_EQ(table.file_systems(0).options(), "rw,gid=5,mode=620");
+  EXPECT_EQ(table.file_systems(1).options(), "rw,gid=0");
+  EXPECT_EQ(table.file_systems(2).options(), "size=1k");
+  EXPECT_EQ(table.file_systems(3).options(), "");
+}
+
 TEST(mount_table, a_namespace_without_proc_is_refused) {
   const std::string tree = "7 1 254:0 / / rw - ext4 /dev/vda rw\n";
   EXPECT_TRUE(describe(tree).refuses("without /proc"));
