@@ -182,6 +182,8 @@ Result<LsmLabels> wanted(const schema::Task& task, const RestoreRequest& request
 Result<> check_module(const Image& image, const RestoreRequest& request) {
   TRY(parse_profile(request.lsm_profile));
   TRY(mount_option(request.lsm_mount_context));
+  if (!request.lsm_mount_context.empty())
+    return Error::unsupported("mounts cannot be given a security context by this version");
   LsmLabels own;
   bool known = false;
   for (const schema::Task& task : image.tasks) {
