@@ -99,6 +99,21 @@ const Mutation kTask[] = {
        for (int n = 0; n < 70000; n++) thread(i).mutable_credentials()->add_groups(1);
      },
      "credentials"},
+    {"seccomp_mode", [](Image& i) { thread(i).set_seccomp_mode(3); }, "seccomp mode"},
+    {"seccomp_without_filters", [](Image& i) { thread(i).set_seccomp_mode(2); }, "seccomp mode"},
+    {"seccomp_filter_missing",
+     [](Image& i) {
+       thread(i).set_seccomp_mode(2);
+       thread(i).add_seccomp_filters(7);
+     },
+     "filter 7 is not in the image"},
+    {"seccomp_program",
+     [](Image& i) {
+       thread(i).set_seccomp_mode(2);
+       thread(i).add_seccomp_filters(7);
+       i.seccomp_filters[7].set_program("not eight");
+     },
+     "9 bytes are no program"},
     {"affinity",
      [](Image& i) { thread(i).mutable_scheduling()->set_affinity(std::string(9000, 0)); },
      "affinity"},
