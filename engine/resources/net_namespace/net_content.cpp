@@ -16,6 +16,7 @@
 #include "engine/resources/net_namespace/neighbour_settings.h"
 #include "engine/resources/net_namespace/net_objects.h"
 #include "engine/resources/net_namespace/net_sysctls.h"
+#include "engine/resources/net_namespace/not_kept.h"
 
 namespace ncr::net_namespace {
 
@@ -27,6 +28,7 @@ Result<> dump_by_netlink(const std::vector<Neighbourhood>& others,
   netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
   TRY(dump_links(socket, others, externals, record, refusals));
   TRY(refuse_queueing(socket, record->links(), refusals));
+  TRY(refuse_what_is_not_kept(socket, record->links(), refusals));
   TRY(list_objects(socket, ObjectKind::kAddress, record->mutable_addresses()));
   TRY(list_objects(socket, ObjectKind::kNexthop, record->mutable_nexthops()));
   TRY(list_objects(socket, ObjectKind::kRoute, record->mutable_routes()));

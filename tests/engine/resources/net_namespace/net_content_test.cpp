@@ -235,6 +235,24 @@ TEST(cr_net_content, what_cannot_be_made_again_is_refused_by_name) {
   EXPECT_NE(refused(shaped).find("link vx: queueing discipline tbf"), std::string::npos);
 }
 
+TEST(cr_net_content, ipsec_and_groups_of_a_bridge_are_refused_by_name) {
+  const std::string ipsec =
+      "ip xfrm policy add src 10.0.0.0/8 dst 10.1.0.0/16 dir out tmpl src 1.2.3.4 dst 5.6.7.8 "
+      "proto esp "
+      "mode tunnel";
+  if (offers(ipsec)) {
+    EXPECT_NE(refused(ipsec).find("1 states and policies of IPsec"), std::string::npos);
+  }
+  const std::string group =
+      "ip link add br0 type bridge && ip link add p0 type veth peer name q0 && "
+      "ip link set p0 master br0 && ip link set br0 up && ip link set p0 up && ip link set q0 up "
+      "&& "
+      "bridge mdb add dev br0 port p0 grp 239.1.1.1 permanent";
+  if (offers(group)) {
+    EXPECT_NE(refused(group).find("1 multicast groups of bridges"), std::string::npos);
+  }
+}
+
 // The caller's namespace and one that is not of the tree, each as a descriptor; 0 or a step.
 int with_two_namespaces(const std::function<int(const Fd& outside, const Fd& inside)>& body) {
   return testing::in_child([&] {
