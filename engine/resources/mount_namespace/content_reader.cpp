@@ -123,7 +123,8 @@ class ContentReader {
         refuse(*mount, *file_system, "its files cannot be read: another mount covers it",
                "unmount what covers it before the dump");
       else
-        TRY_WHILE(files.add(opened->second, mount->root()), "files of %s", mount->point().c_str());
+        TRY_WHILE(files.add(opened->second, mount->root(), probe_.member.proc), "files of %s",
+                  mount->point().c_str());
     }
     return {};
   }

@@ -169,15 +169,21 @@ Result<uint32_t> MemoryFiles::add_ancestors(const std::string& root, std::string
   return parent;
 }
 
-Result<> MemoryFiles::add(const Fd& top, const std::string& root) {
+Result<> MemoryFiles::add(const Fd& top, const std::string& root, const Fd& proc) {
   std::string name;
   uint32_t parent = TRY(add_ancestors(root, &name));
   if (known_.contains({parent, name})) return {};
   struct stat status {};
   TRY(SYSCALL(::fstat(top.get(), &status), "stat %s", root.c_str()));
   device_ = status.st_dev;
-  if (!S_ISDIR(status.st_mode))
-    return Error::unsupported("only a single file of it can be reached");
+  if (!S_ISDIR(status.st_mode)) {
+    known_[{parent, name}] = static_cast<uint32_t>(record_->nodes_size());
+    schema::FileNode* file = record_->add_nodes();
+    file->set_parent(parent);
+    file->set_name(name);
+    describe(status, file);
+    return S_ISREG(status.st_mode) ? read_removed(top, proc, content_, file) : Result<>();
+  }
   uint32_t node = TRY(add_node(parent, name, top, "."));
   std::deque<Directory> todo = {{node, "."}};
   for (; !todo.empty(); todo.pop_front()) {

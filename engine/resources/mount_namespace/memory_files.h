@@ -18,7 +18,8 @@ class MemoryFiles {
       : content_(content), record_(record) {}
   // Everything at and below `top`, which is at `root` ("/a/b") of the file system. Called for
   // several parts of one, the upper ones first, nothing is recorded twice.
-  Result<> add(const Fd& top, const std::string& root);
+  // `proc`: a directory of the engine's procfs.
+  Result<> add(const Fd& top, const std::string& root, const Fd& proc);
 
  private:
   struct Directory {

@@ -302,6 +302,30 @@ TEST(mount_namespace, an_overlay_comes_back) {
   EXPECT_FALSE(test::file_exists(after.path(dir + "/all/gone")));
 }
 
+TEST(mount_namespace, single_files_of_a_file_system_come_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs") && make_file(dir + "/text") &&
+                make_file(dir + "/null") && make_directory(dir + "/hidden") &&
+                mount_at(dir + "/hidden", "tmpfs") && make_directory(dir + "/hidden/in") &&
+                make_file(dir + "/hidden/in/file", "text") &&
+                ::mknod((dir + "/hidden/null").c_str(), S_IFCHR | 0666, makedev(1, 3)) == 0;
+    return made && bind_at(dir + "/hidden/in/file", dir + "/text") &&
+           bind_at(dir + "/hidden/null", dir + "/null") && ::umount((dir + "/hidden").c_str()) == 0;
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+  EXPECT_EQ(test::file_text(after.path(dir + "/text")), "text");
+  struct stat node {};
+  ASSERT_EQ(::stat(after.path(dir + "/null").c_str(), &node), 0);
+  EXPECT_EQ(node.st_rdev, makedev(1, 3));
+}
+
 TEST(mount_namespace, what_was_removed_is_shown_again) {
   test::Scratch scratch;
   test::Scratch host;
