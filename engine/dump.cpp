@@ -24,6 +24,7 @@
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/filter_table.h"
 #include "engine/resources/session/session.h"
+#include "engine/resources/tcp_socket/connections.h"
 #include "engine/tracee/parasite.h"
 #include "engine/tree/frozen_tree.h"
 #include "engine/tree/inner_ids.h"
@@ -41,6 +42,7 @@ struct Gathered {
   namespaces::NamespaceTable namespaces;
   FileTable files;
   SharedMemoryTable shared_memory;
+  Connections connections;
   MemoryDump memory{files, shared_memory};
   seccomp::FilterTable filters;
   Blockers blockers;
@@ -222,6 +224,7 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
   vmas.begin(tree.tasks());
   Undo end_reading([&] { vmas.end(); });  // the tree may be gone soon
   gathered.files.store_content_in(gathered.shared_memory);
+  gathered.files.note_connections_in(gathered.connections);
   gathered.tasks.resize(tree.tasks().size());
   for (size_t i = 0; i < gathered.tasks.size(); i++) describe(tree.tasks()[i], &gathered.tasks[i]);
   gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
@@ -344,6 +347,10 @@ Result<DumpReport> dump(const DumpRequest& request) {
   TRY(look_at_tree(tree, vmas, gathered, request));
   // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
   // all its companions.
+  clock.begin("connections");
+  gathered.connections.close_if_asked(request);
+  NetworkLock network = TRY(gathered.connections.lock(request.network_lock));
+  TRY(gathered.connections.read());
   clock.begin("ask");
   pages.begin();
   TRY(ask_tree(tree, gathered, request));
@@ -355,6 +362,10 @@ Result<DumpReport> dump(const DumpRequest& request) {
   TRY(stop_if_cancelled(request));
 
   DumpReport report;
+  if (request.final_state != FinalState::kKill) {
+    gathered.connections.let_go();
+    TRY(network.unlock());
+  }
   if (runs_on) {
     // The tree need not wait for the disk: if the image fails now, only the image is lost.
     clock.begin("thaw");
@@ -366,11 +377,14 @@ Result<DumpReport> dump(const DumpRequest& request) {
   TRY(gathered.files.finish());
   TRY(write_records(images, gathered, chunks));
   schema::Inventory inventory = TRY(describe_image(gathered, request, std::move(cpu)));
+  inventory.set_network_lock(network.kept_name());
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
   // ---- Point of no return: the image is durable, the tree may now be killed. ----
   if (!runs_on) {
     clock.begin("finish");
+    if (request.final_state == FinalState::kKill)
+      TRY(gathered.connections.vanish(tree.tasks(), network));
     report.frozen_ns = TRY(tree.finish(request.final_state));
   }
   clock.end();

@@ -24,6 +24,7 @@
 #include "engine/resources/lsm/lsm.h"
 #include "engine/resources/shared_memory/shared_memory.h"
 #include "engine/resources/tty/orphan_terminals.h"
+#include "engine/resources/tcp_socket/revival.h"
 #include "engine/restore_plan.h"
 #include "engine/tree/birth.h"
 #include "engine/tree/coordinator.h"
@@ -85,12 +86,15 @@ Result<> call_hook(const RestoreRequest& request, const char* name, pid_t root) 
 }
 
 // Between what is made and what is filled the caller may bring something of its own: a link.
-Result<> settle_namespaces(const Nursery& nursery, const std::function<Result<>(Result<>)>& settle,
+Result<> settle_namespaces(const Nursery& nursery, tcp_socket::Revival& connections,
+                           const std::function<Result<>(Result<>)>& settle,
                            const SyncPage::Check& check) {
   if (nursery.namespaces.empty()) return {};
   const pid_t root = nursery.born.outer(0);
   TRY(settle(nursery.sync.wait(kNamespaces, 1, check)));
   TRY(nursery.namespaces.bring(nursery.shared_memory, root));
+  Fd net_namespace = TRY(sys::open(strf("/proc/%d/ns/net", root).c_str(), O_RDONLY));
+  TRY(connections.lock(std::move(net_namespace)));
   TRY(call_hook(nursery.request, "setup-namespaces", root));
   nursery.sync.add(kNamespaces);
   TRY(settle(nursery.sync.wait(kNamespaces, 3, check)));
@@ -119,6 +123,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   auto groups = drop_groups(*plan.image);
   SharedMemoryObjects shared =
       TRY(SharedMemoryObjects::create(*plan.image, plan.service_fd_base, request.threads));
+  tcp_socket::Revival connections(plan, request);
   FileRestorer files(plan, request);
   files.set_shared_memory(&shared);
   tty::OrphanTerminals orphans = TRY(tty::OrphanTerminals::create());
@@ -141,13 +146,14 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   Fd self = TRY(sys::pidfd_open(::getpid()));
   // A group outside has no number in the tree's own pid namespace.
   const pid_t callers_group = namespaces.renumbers() ? 0 : ::getpgrp();
-  Nursery nursery{plan, request, shared, sync,             files,       namespaces,
-                  born, proc,    self,   TreeCounts(plan), callers_group};
+  Nursery nursery{plan, request, shared,           sync,         files, namespaces, born,
+                  proc, self,    TreeCounts(plan), callers_group};
+  if (namespaces.empty()) TRY(connections.lock(Fd()));
   TRY(clone_root(nursery));
   TRY(tree.adopt(0));
   if (!namespaces.empty()) TRY(namespaces.write_id_maps(born.outer(0)));
   sync.add(kAdopted);
-  TRY(settle_namespaces(nursery, settle, check));
+  TRY(settle_namespaces(nursery, connections, settle, check));
   TRY(settle(sync.wait(kForked, nursery.counts.processes, check)));
   TRY(tree.adopt_all());
   TRY(hand_over(orphans, request, born));
@@ -156,6 +162,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   clock.begin("files and threads");
   TRY(settle(sync.wait_ready(check)));
   TRY(shared.seal(*plan.image));
+  TRY(connections.take([&](size_t task) { return born.outer(task); }));
   // Every resource of the tree exists. What follows touches time, signals and credentials.
   TRY(tree.stop_if_cancelled());
   TRY(tree.adopt_filtered_threads());
@@ -166,6 +173,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   const pid_t root = born.outer(0);
   TRY(call_hook(request, "post-restore", root));
   TRY(call_hook(request, "pre-resume", root));
+  TRY(call_hook(request, "network-unlock", root));
+  TRY(connections.revive());
   TRY(tree.release(request.after));
   // ---- The tree lives by itself. ----
   clock.end();

@@ -7,6 +7,7 @@
 
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/seccomp_plan.h"
+#include "engine/resources/tcp_socket/revival.h"
 #include "engine/tree/file_owners.h"
 #include "engine/tree/fork_order.h"
 
@@ -71,6 +72,7 @@ Result<> plan_late_files(RestorePlan& plan) {
 
 Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& request) {
   TRY(refuse_unsupported(image));
+  TRY(tcp_socket::check_policy(image, request));
   std::vector<const schema::Task*> records;
   for (const schema::Task& task : image.tasks) records.push_back(&task);
   RestorePlan plan;

@@ -214,6 +214,7 @@ struct FileTable::Impl {
   std::vector<Fd> kept;  // descriptions that no task has: held so that kcmp finds them
   std::vector<Unfinished> unfinished;
   SharedMemoryTable* shared_memory = nullptr;
+  Connections* connections = nullptr;
   MountViews views;
   const MountView* view = &views.own();  // of the task that was added last
   uint32_t mount_namespace = 0;
@@ -336,6 +337,8 @@ void FileTable::store_content_in(SharedMemoryTable& shared_memory) {
   impl_->shared_memory = &shared_memory;
 }
 SharedMemoryTable* FileTable::shared_memory() const { return impl_->shared_memory; }
+void FileTable::note_connections_in(Connections& connections) { impl_->connections = &connections; }
+Connections* FileTable::connections() const { return impl_->connections; }
 
 Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, schema::Task* record,
                              Blockers* blockers) {

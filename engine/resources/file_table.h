@@ -12,6 +12,7 @@
 namespace ncr {
 
 class SharedMemoryTable;  // engine/memory/shared_memory_table.h
+class Connections;        // engine/resources/tcp_socket/connections.h
 
 class FileTable {
  public:
@@ -23,6 +24,9 @@ class FileTable {
   // Where rooms put content that has no path: memfds, unlinked files. Without it they are refused.
   void store_content_in(SharedMemoryTable& shared_memory);
   SharedMemoryTable* shared_memory() const;
+  // Where TCP connections are noted, to be read later. Without it they are refused.
+  void note_connections_in(Connections& connections);
+  Connections* connections() const;
 
   // Where the paths of the files met from now on are looked up: OpenFile.mount_namespace. Sockets
   // tell theirs: `net_namespace` gives the id for a number of nsfs.

@@ -20,6 +20,10 @@ struct DumpOptions {
   uint32_t freeze_timeout_ms = 10'000;
   unsigned threads = 0;
   std::string trace;
+  bool tcp_established = false;
+  bool tcp_close = false;
+  bool tcp_skip_in_flight = false;
+  std::string network_lock = "nftables";
   CommonOptions common;
 };
 
@@ -39,6 +43,22 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+void add_connection_options(CLI::App& command, DumpOptions& options) {
+  auto* keep = command.add_flag("--tcp-established", options.tcp_established,
+                                "Keep established TCP connections");
+  command
+      .add_flag("--tcp-close", options.tcp_close,
+                "Let established TCP connections come back closed")
+      ->excludes(keep);
+  command.add_flag("--tcp-skip-in-flight", options.tcp_skip_in_flight,
+                   "Drop connections that were not accepted yet");
+  command
+      .add_option("--network-lock", options.network_lock,
+                  "What keeps packets from kept connections: nftables or skip")
+      ->check(CLI::IsMember({"nftables", "skip"}))
+      ->capture_default_str();
+}
+
 int run(const DumpOptions& options) {
   raise_descriptor_limit();
   Monitor monitor(options.common.level());
@@ -52,6 +72,11 @@ int run(const DumpOptions& options) {
   if (!options.freeze_cgroup.empty()) request.freeze_cgroup = options.freeze_cgroup.c_str();
   request.freeze_timeout_ms = options.freeze_timeout_ms;
   request.threads = options.threads;
+  request.tcp = options.tcp_established ? NCR_TCP_KEEP
+                : options.tcp_close     ? NCR_TCP_CLOSE
+                                        : NCR_TCP_REFUSE;
+  request.tcp_skip_in_flight = options.tcp_skip_in_flight;
+  request.network_lock = options.network_lock == "skip" ? NCR_LOCK_SKIP : NCR_LOCK_NFTABLES;
   if (!options.trace.empty()) request.trace_file = options.trace.c_str();
   request.callbacks = monitor.callbacks();
   nativecr::Outcome outcome = nativecr::dump(request);
@@ -92,6 +117,7 @@ Run add_dump(CLI::App& app) {
                       "Threads that copy memory (default: one per CPU, 4 at most)");
   command->add_option("--trace", options->trace,
                       "Write the phases to this file, in Chrome trace format");
+  add_connection_options(*command, *options);
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

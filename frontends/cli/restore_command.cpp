@@ -20,6 +20,8 @@ struct RestoreOptions {
   std::string pidfile;
   unsigned threads = 0;
   std::string trace;
+  bool tcp_established = false;
+  bool tcp_close = false;
   CommonOptions common;
 };
 
@@ -56,6 +58,9 @@ int run(const RestoreOptions& options) {
     request.shell_job = options.shell_job;
     request.leave_stopped = options.leave_stopped;
     request.threads = options.threads;
+    request.tcp = options.tcp_established ? NCR_TCP_KEEP
+                  : options.tcp_close     ? NCR_TCP_CLOSE
+                                          : NCR_TCP_REFUSE;
     if (!options.trace.empty()) request.trace_file = options.trace.c_str();
     request.callbacks = monitor.callbacks();
     nativecr::Outcome outcome = nativecr::restore(request, &root);
@@ -90,6 +95,12 @@ Run add_restore(CLI::App& app) {
   command->add_option("--threads", options->threads, "Threads that fill memory");
   command->add_option("--trace", options->trace,
                       "Write the phases to this file, in Chrome trace format");
+  auto* keep = command->add_flag("--tcp-established", options->tcp_established,
+                                 "Bring back the TCP connections of the image");
+  command
+      ->add_flag("--tcp-close", options->tcp_close,
+                 "Let the TCP connections of the image come back closed")
+      ->excludes(keep);
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

@@ -100,6 +100,7 @@ class Target:
         self.dir = tempfile.mkdtemp(prefix=f"nativecr-{name}-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.log = os.path.join(self.dir, "output")
         self.cycles = 0
+        self.options = []  # of every dump and restore
         with open(self.log, "wb") as output:
             self.pid = subprocess.Popen(argv, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                         start_new_session=True, env={**os.environ, **(environment or {})}).pid
@@ -146,9 +147,9 @@ class Target:
         """One killing dump and one restore, into a fresh directory. Returns both reports."""
         images = self.path(f"images-{self.cycles}")
         self.cycles += 1
-        dumped = nativecr("dump", "--pid", self.pid, "--images", images)
+        dumped = nativecr("dump", "--pid", self.pid, "--images", images, *self.options)
         self.reap()
-        restored = nativecr("restore", "--images", images, "--detach")
+        restored = nativecr("restore", "--images", images, "--detach", *self.options)
         check(restored["root_pid"] == self.pid, f"the root came back as {restored['root_pid']}, not {self.pid}")
         shutil.rmtree(images)
         return dumped, restored

@@ -160,6 +160,9 @@ class Run {
     dump.images_dir = images.path();
     dump.final_state = options_.final_state;
     dump.shell_job = options_.shell_job;
+    dump.tcp = options_.tcp;
+    dump.tcp_skip_in_flight = options_.tcp_skip_in_flight;
+    dump.network_lock = options_.network_lock;
     const std::string refusal =
         engine(strf("dump %d", cycles_done_ + 1), [&] { return engine_dump(dump); });
     if (!options_.refused_with.empty()) {
@@ -186,6 +189,7 @@ class Run {
     RestoreRequest request;
     request.images_dir = images.path();
     request.shell_job = options_.shell_job;
+    request.tcp = options_.tcp;
     const std::string error =
         engine(strf("restore %d", cycles_done_ + 1), [&] { return engine_restore(request); });
     if (!error.empty()) ADD_FAILURE() << error;

@@ -19,6 +19,9 @@ struct Options {
   int cycles = 2;  // per checkpoint_restore()
   ShellJob shell_job = ShellJob::kRefuse;
   FinalState final_state = FinalState::kKill;  // kRun, kStop: a dump only, the tree is not restored
+  TcpPolicy tcp = TcpPolicy::kRefuse;  // of dump and restore
+  bool tcp_skip_in_flight = false;
+  NetworkLockMethod network_lock = NetworkLockMethod::kNftables;
   std::string refused_with = "";  // not empty: the dump must fail, with this text in its error;
                                   // then the body goes on
 };

@@ -5,6 +5,7 @@ _nativecr() {
     -D | --images | --freeze-cgroup) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --pidfile | --trace) COMPREPLY=($(compgen -f -- "$current")); return ;;
     -t | --pid) COMPREPLY=($(compgen -W "$(cd /proc && echo [0-9]*)" -- "$current")); return ;;
+    --network-lock) COMPREPLY=($(compgen -W 'nftables skip' -- "$current")); return ;;
     --log-level) COMPREPLY=($(compgen -W 'error warning info debug' -- "$current")); return ;;
   esac
   if ((COMP_CWORD == 1)); then
@@ -13,8 +14,8 @@ _nativecr() {
   fi
   local common='--json --log-level --help' options=
   case $command in
-    dump) options='--pid --images --leave-running --leave-stopped --shell-job --freeze-cgroup --freeze-timeout --threads --trace' ;;
-    restore) options='--images --detach --leave-stopped --shell-job --pidfile --threads --trace' ;;
+    dump) options='--pid --images --leave-running --leave-stopped --shell-job --freeze-cgroup --freeze-timeout --threads --trace --tcp-established --tcp-close --tcp-skip-in-flight --network-lock' ;;
+    restore) options='--images --detach --leave-stopped --shell-job --pidfile --threads --trace --tcp-established --tcp-close' ;;
     check) options='--pid' ;;
     inspect) options='--images --maps --files --pid' ;;
     verify) options='--images' ;;

@@ -199,7 +199,8 @@ TEST(inet_socket, established_connection_is_refused_by_name) {
   Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(connect_to<sockaddr_in>(client, listener), 0);
   auto result = round_trip({client.get()});
-  EXPECT_NE(result.error.find("a TCP connection to 127.0.0.1"), std::string::npos) << result.error;
+  EXPECT_NE(result.error.find("is kept by a dump of a whole tree only"), std::string::npos)
+      << result.error;
 }
 
 TEST(inet_socket, port_that_is_taken_is_named) {
@@ -243,17 +244,6 @@ CR_TEST(inet_socket, udp_pair_goes_on) {
   ASSERT_EQ(::send(client.get(), "ping", 4, 0), 4);
   char data[8];
   EXPECT_EQ(::recv(server.get(), data, sizeof data, 0), 4);
-}
-
-CR_TEST_WITH(inet_socket, connection_is_refused_by_name,
-             .refused_with = "TCP connections come next") {
-  Fd listener = bound(SOCK_STREAM, loopback());
-  ASSERT_EQ(::listen(listener.get(), 1), 0);
-  Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  ASSERT_EQ(connect_to<sockaddr_in>(client, listener), 0);
-  Fd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  checkpoint_restore();
-  EXPECT_EQ(::send(client.get(), "still", 5, MSG_NOSIGNAL), 5);
 }
 
 }  // namespace

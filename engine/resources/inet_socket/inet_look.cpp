@@ -1,0 +1,135 @@
+// See inet_look.h. The kernel keeps addresses and options in struct inet_sock and hands nearly all
+// of them out by getsockopt(2).
+#include "engine/resources/inet_socket/inet_look.h"
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "engine/resources/inet_socket/inet_address.h"
+#include "engine/resources/inet_socket/inet_options.h"
+#include "engine/resources/socket_options.h"
+
+namespace ncr::inet_socket {
+namespace {
+
+constexpr const char* kStateNames[] = {
+    "?",          "ESTABLISHED", "SYN-SENT",        "SYN-RECEIVED", "FIN-WAIT-1",
+    "FIN-WAIT-2", "TIME-WAIT",   "CLOSED",          "CLOSE-WAIT",   "LAST-ACK",
+    "LISTEN",     "CLOSING",     "NEW-SYN-RECEIVED"};
+
+using NameCall = int (*)(int, sockaddr*, socklen_t*);
+
+// Empty: no port, or not connected.
+Result<std::string> read_address(const Fd& socket, NameCall call) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  Result<int> got = SYSCALL(call(socket.get(), reinterpret_cast<sockaddr*>(&address), &size),
+                            "address of a socket");
+  if (!got.ok() && got.error().os_error() == ENOTCONN) return std::string();
+  if (!got.ok()) return got.take_error();
+  std::string bytes(reinterpret_cast<const char*>(&address),
+                    std::min<size_t>(size, sizeof address));
+  return bytes;
+}
+
+}  // namespace
+
+const char* state_name(uint32_t state) {
+  return state < std::size(kStateNames) ? kStateNames[state] : "?";
+}
+
+Result<TcpLook> look_at_tcp(const Fd& socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  TRY(SYSCALL(::getsockopt(socket.get(), IPPROTO_TCP, TCP_INFO, &info, &size),
+              "getsockopt TCP_INFO"));
+  TcpLook look{info.tcpi_state, 0, 0};
+  if (look.state == kListen) {
+    look.waiting = info.tcpi_unacked;
+    look.backlog = info.tcpi_sacked;
+  }
+  return look;
+}
+
+bool is_internet(const FdProbe& probe) {
+  if (!S_ISSOCK(probe.stat.st_mode) || !probe.link.starts_with("socket:")) return false;
+  Result<int> domain = get_int_option(probe.local, SOL_SOCKET, SO_DOMAIN, "SO_DOMAIN");
+  return domain.ok() && (domain.value() == AF_INET || domain.value() == AF_INET6);
+}
+
+bool is_tcp(const Fd& socket) {
+  Result<int> type = get_int_option(socket, SOL_SOCKET, SO_TYPE, "SO_TYPE");
+  Result<int> protocol = get_int_option(socket, SOL_SOCKET, SO_PROTOCOL, "SO_PROTOCOL");
+  return type.ok() && type.value() == SOCK_STREAM && protocol.ok() &&
+         protocol.value() == IPPROTO_TCP;
+}
+
+Result<std::string> local_address(const Fd& socket) { return read_address(socket, ::getsockname); }
+
+Result<std::string> peer_address(const Fd& socket) { return read_address(socket, ::getpeername); }
+
+Result<std::string> device_of(const Fd& socket) {
+  char name[IF_NAMESIZE] = "";
+  socklen_t size = sizeof name;
+  TRY(SYSCALL(::getsockopt(socket.get(), SOL_SOCKET, SO_BINDTODEVICE, name, &size),
+              "getsockopt SO_BINDTODEVICE"));
+  return std::string(name, ::strnlen(name, size));
+}
+
+Result<> preflight_filter(const FdProbe& probe, Blockers& blockers) {
+  SocketOptions filter;
+  Result<> readable = read_socket_filter(probe.local, &filter);
+  if (!readable.ok())
+    blockers.add(*probe.task, probe.where(), readable.error().text(),
+                 "detach the filter (SO_DETACH_FILTER) before the dump");
+  return {};
+}
+
+Result<> read_socket(const FdProbe& probe, schema::InetSocket* out) {
+  out->set_inode(probe.stat.st_ino);
+  out->set_family(
+      static_cast<uint32_t>(TRY(get_int_option(probe.local, SOL_SOCKET, SO_DOMAIN, "SO_DOMAIN"))));
+  out->set_type(
+      static_cast<uint32_t>(TRY(get_int_option(probe.local, SOL_SOCKET, SO_TYPE, "SO_TYPE"))));
+  out->set_protocol(static_cast<uint32_t>(
+      TRY(get_int_option(probe.local, SOL_SOCKET, SO_PROTOCOL, "SO_PROTOCOL"))));
+  TRY(read_socket_options(probe.local, common_socket_options(), out->mutable_options()));
+  TRY(read_inet_options(probe.local, out));
+  return read_socket_filter(probe.local, out->mutable_options());
+}
+
+Result<Fd> make_socket(const schema::InetSocket& record) {
+  Fd fd(TRY(SYSCALL(
+      ::socket(static_cast<int>(record.family()), static_cast<int>(record.type()) | SOCK_CLOEXEC,
+               static_cast<int>(record.protocol())),
+      "socket")));
+  TRY(set_socket_options(fd, record.options()));
+  return fd;
+}
+
+Result<> bind_to(const Fd& fd, const schema::InetSocket& socket) {
+  if (socket.local().empty()) return {};
+  int reuse = TRY(get_int_option(fd, SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR"));
+  bool tcp = socket.protocol() == IPPROTO_TCP;
+  if (tcp) TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
+  Result<int> bound =
+      SYSCALL(::bind(fd.get(), reinterpret_cast<const sockaddr*>(socket.local().data()),
+                     static_cast<socklen_t>(socket.local().size())),
+              "bind to %s", address_text(socket.local()).c_str());
+  if (!bound.ok() && bound.error().os_error() == EADDRINUSE)
+    return Error::system(
+        EADDRINUSE,
+        strf("%s port %u is taken by another process; stop it first (bind to %s)",
+             tcp ? "TCP" : "UDP", port_of(socket.local()), address_text(socket.local()).c_str()));
+  if (!bound.ok()) return bound.take_error();
+  if (tcp) TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse, "SO_REUSEADDR"));
+  return {};
+}
+
+}  // namespace ncr::inet_socket

@@ -1,0 +1,142 @@
+// See revival.h. Sockets in repair answer packets like any other, so before they are made a lock of
+// our own is put up beside the one that the dump left; it goes with us if we die, the other stays
+// for the next try. (coordinator)
+#include "engine/resources/tcp_socket/revival.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <set>
+
+#include "engine/resources/inet_socket/inet_address.h"
+#include "engine/resources/inet_socket/inet_look.h"
+#include "engine/resources/tcp_socket/repair.h"
+
+namespace ncr::tcp_socket {
+namespace {
+
+bool is_connection(const schema::OpenFile& file) {
+  return file.has_tcp_socket() && file.tcp_socket().state() != inet_socket::kClose;
+}
+
+std::string name_of(const schema::TcpSocket& record) {
+  return strf("TCP connection %s -> %s", inet_socket::address_text(record.socket().local()).c_str(),
+              inet_socket::address_text(record.socket().peer()).c_str());
+}
+
+int reuse_address_of(const schema::TcpSocket& record) {
+  for (const schema::SocketOption& option : record.socket().options()) {
+    int value = 0;
+    if (option.level() != SOL_SOCKET || option.name() != SO_REUSEADDR) continue;
+    memcpy(&value, option.value().data(), std::min(sizeof value, option.value().size()));
+    return value;
+  }
+  return 0;
+}
+
+// Begun anew, from the same address. Whether it succeeds is the program's to find out, as before.
+Result<> connect_again(const Fd& socket, const schema::TcpSocket& record) {
+  const std::string& peer = record.socket().peer();
+  const int flags = TRY(SYSCALL(::fcntl(socket.get(), F_GETFL), "F_GETFL"));
+  TRY(SYSCALL(::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK), "F_SETFL"));
+  (void)::connect(socket.get(), reinterpret_cast<const sockaddr*>(peer.data()),
+                  static_cast<socklen_t>(peer.size()));
+  TRY(SYSCALL(::fcntl(socket.get(), F_SETFL, flags), "F_SETFL"));
+  return {};
+}
+
+}  // namespace
+
+Result<> check_policy(const Image& image, const RestoreRequest& request) {
+  if (request.tcp != TcpPolicy::kRefuse) return {};
+  for (const auto& [id, file] : image.files)
+    if (is_connection(file))
+      return Error::unsupported(
+          strf("file %u is a %s; say what becomes of connections: --tcp-established keeps them, "
+               "--tcp-close lets them come back closed",
+               id, name_of(file.tcp_socket()).c_str()));
+  return {};
+}
+
+Revival::Revival(const RestorePlan& plan, const RestoreRequest& request)
+    : plan_(plan), request_(request) {}
+
+std::vector<const schema::OpenFile*> Revival::wanted() const {
+  std::vector<const schema::OpenFile*> list;
+  if (request_.tcp != TcpPolicy::kKeep) return list;
+  for (const auto& [id, file] : plan_.image->files)
+    if (is_connection(file)) list.push_back(&file);
+  return list;
+}
+
+Result<> Revival::lock(Fd net_namespace) {
+  const std::vector<const schema::OpenFile*> files = wanted();
+  if (files.empty() || plan_.image->inventory.network_lock().empty()) return {};
+  std::vector<LockScope> scopes(1);
+  scopes[0].net_namespace = std::move(net_namespace);
+  for (const schema::OpenFile* file : files)
+    scopes[0].connections.push_back(
+        {file->tcp_socket().socket().local(), file->tcp_socket().socket().peer()});
+  Result<NetworkLock> locked = NetworkLock::lock(scopes);
+  // On a machine without nftables no lock was kept either; peers may come too early, as for any
+  // restart of a server.
+  if (locked.ok())
+    lock_.emplace(locked.take());
+  else
+    request_.callbacks.log.warning("%s", locked.error().text().c_str());
+  return {};
+}
+
+Result<> Revival::take(const std::function<pid_t(size_t)>& pid_of) {
+  std::set<uint32_t> missing;
+  for (const schema::OpenFile* file : wanted()) missing.insert(file->id());
+  for (size_t i = 0; i < plan_.tasks.size() && !missing.empty(); i++) {
+    if (!plan_.tasks[i].live()) continue;
+    Fd task;
+    for (const schema::Descriptor& descriptor : plan_.tasks[i].record->descriptors()) {
+      if (missing.erase(descriptor.file_id()) == 0) continue;
+      if (task.get() < 0) task = TRY(sys::pidfd_open(pid_of(i)));
+      Fd socket = TRY(sys::pidfd_getfd(task, descriptor.number()));
+      restored_.push_back(
+          {&plan_.image->files.at(descriptor.file_id()).tcp_socket(), std::move(socket)});
+    }
+  }
+  return {};
+}
+
+Result<> Revival::unlock() {
+  const std::string& kept = plan_.image->inventory.network_lock();
+  std::set<std::pair<uint64_t, uint64_t>> seen;
+  for (const Restored& restored : restored_) {
+    if (kept.empty()) break;
+    Fd net_namespace = TRY(net_namespace_of(restored.socket));
+    struct stat stat {};
+    TRY(SYSCALL(::fstat(net_namespace.get(), &stat), "fstat of a network namespace"));
+    if (!seen.insert({stat.st_dev, stat.st_ino}).second) continue;
+    TRY(remove_kept_lock(net_namespace, kept));
+  }
+  if (lock_.has_value()) return lock_->unlock();
+  return {};
+}
+
+Result<> Revival::revive() {
+  TRY(unlock());
+  for (const Restored& restored : restored_) {
+    const schema::TcpSocket& record = *restored.record;
+    if (record.state() == inet_socket::kSynSent) {
+      TRY_WHILE(connect_again(restored.socket, record), "%s", name_of(record).c_str());
+      continue;
+    }
+    const int failed =
+        leave_repair(restored.socket.get(), Leave::kWithProbe, reuse_address_of(record));
+    if (failed != 0)
+      return Error::system(failed, strf("%s: leave TCP_REPAIR", name_of(record).c_str()));
+  }
+  restored_.clear();
+  return {};
+}
+
+}  // namespace ncr::tcp_socket

@@ -1,0 +1,54 @@
+// While a connection's socket is not there, or half read, its packets must not arrive: the kernel
+// would answer a peer for a socket it does not have, and acknowledge data that no image holds. See
+// docs/adr/0012.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/base/sys.h"
+#include "engine/tree/nft_transaction.h"
+
+namespace ncr {
+
+// Connections of one network namespace.
+struct LockScope {
+  Fd net_namespace;  // invalid: ours
+  std::vector<ConnectionAddresses> connections;
+};
+
+// Drops the packets of connections. Goes away with this process, however that ends; the destructor
+// unlocks.
+class [[nodiscard]] NetworkLock {
+ public:
+  NetworkLock() = default;  // of nothing
+  static Result<NetworkLock> lock(const std::vector<LockScope>& scopes);
+  NetworkLock(NetworkLock&&) = default;
+  NetworkLock& operator=(NetworkLock&&) = delete;
+  ~NetworkLock();
+
+  Result<> unlock();
+
+  // A second lock that outlives us, under this name, in all of the namespaces. keep() makes it: 0
+  // or an errno; it allocates nothing and may run in a process aside (engine/resources/aside.h).
+  const std::string& kept_name() const { return kept_name_; }
+  int keep() const;
+  void unkeep() const;  // after a keep() that was for nothing
+
+ private:
+  struct Place {
+    Fd netlink;
+    std::string keep;  // transaction
+  };
+  std::vector<Place> places_;
+  std::string name_;
+  std::string kept_name_;
+};
+
+// Takes away what keep() left, if it is there.
+Result<> remove_kept_lock(const Fd& net_namespace, const std::string& name);
+
+// The network namespace of a socket.
+Result<Fd> net_namespace_of(const Fd& socket);
+
+}  // namespace ncr
