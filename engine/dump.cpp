@@ -19,6 +19,7 @@
 #include "engine/memory/vma_reader.h"
 #include "engine/rehearsal.h"
 #include "engine/request.h"
+#include "engine/resources/cgroup/cgroup.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/namespaces/namespaces.h"
 #include "engine/resources/room.h"
@@ -47,6 +48,7 @@ struct Gathered {
   seccomp::FilterTable filters;
   Blockers blockers;
   std::vector<schema::Task> tasks;
+  std::vector<schema::CgroupHierarchy> cgroups;
   std::vector<schema::PageMap> pages;
 };
 
@@ -175,6 +177,8 @@ Result<> write_records(ImageDir& images, const Gathered& gathered,
     TRY(images.write_records(kNamespacesFile, pointers(gathered.namespaces.records())));
   if (auto filters = gathered.filters.records(); !filters.empty())
     TRY(images.write_records(kSeccompFile, filters));
+  if (!gathered.cgroups.empty())
+    TRY(images.write_records(kCgroupsFile, pointers(gathered.cgroups)));
   std::vector<const google::protobuf::MessageLite*> maps = {&chunks};
   for (const schema::PageMap& map : gathered.pages) maps.push_back(&map);
   for (const google::protobuf::MessageLite* map : gathered.shared_memory.page_maps())
@@ -242,6 +246,8 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
               "task %d (%s)", task.pid, task.comm.c_str());
   }
   TRY(gathered.namespaces.dump(tree.tasks(), request, gathered.shared_memory, gathered.blockers));
+  TRY(cgroup::dump(tree.tasks(), request.cgroups, gathered.tasks, &gathered.cgroups,
+                   gathered.blockers));
   TRY(session::preflight_tree(tree.tasks(), request.shell_job, gathered.blockers));
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();

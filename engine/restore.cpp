@@ -19,10 +19,12 @@
 #include "engine/image/cpu.h"
 #include "engine/memory/restorer_launch.h"
 #include "engine/memory/staged_memory.h"
+#include "engine/resources/cgroup/cgroup_restore.h"
 #include "engine/resources/credentials/own_capabilities.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/lsm/lsm.h"
 #include "engine/resources/shared_memory/shared_memory.h"
+#include "engine/resources/sysv_shm/sysv_shm.h"
 #include "engine/resources/tty/orphan_terminals.h"
 #include "engine/resources/tcp_socket/revival.h"
 #include "engine/restore_plan.h"
@@ -39,6 +41,15 @@ std::vector<uint32_t> threads_of(const RestorePlan& plan) {
   for (const TaskPlan& task : plan.tasks)
     threads.push_back(task.live() ? static_cast<uint32_t>(task.record->threads_size()) : 0);
   return threads;
+}
+
+// With our numbers of them.
+std::vector<std::pair<const schema::Task*, pid_t>> live_tasks(const RestorePlan& plan,
+                                                              const BirthRegister& born) {
+  std::vector<std::pair<const schema::Task*, pid_t>> tasks;
+  for (size_t i = 0; i < plan.tasks.size(); i++)
+    if (plan.tasks[i].live()) tasks.emplace_back(plan.tasks[i].record, born.outer(i));
+  return tasks;
 }
 
 RestoreReport report_of(const RestorePlan& plan, pid_t root) {
@@ -124,6 +135,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   SharedMemoryObjects shared =
       TRY(SharedMemoryObjects::create(*plan.image, plan.service_fd_base, request.threads));
   tcp_socket::Revival connections(plan, request);
+  sysv_shm::Segments segments = TRY(sysv_shm::Segments::create(*plan.image, request.threads));
   FileRestorer files(plan, request);
   files.set_shared_memory(&shared);
   tty::OrphanTerminals orphans = TRY(tty::OrphanTerminals::create());
@@ -133,6 +145,10 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   if (!namespaces.empty()) files.set_namespaces(&namespaces);
   Fd proc;
   if (namespaces.renumbers()) proc = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
+  // Declared before the tree: they are left when the tree is gone.
+  cgroup::Cgroups cgroups =
+      TRY(cgroup::Cgroups::create(*plan.image, request, plan.service_fd_base));
+  if (!namespaces.empty()) namespaces.set_cgroups(&cgroups);
   HalfTree tree(plan, born, sync, cancelled);
   plan.shift = TRY(choose_shift(*plan.image));
   auto check = [&tree] { return tree.check(); };
@@ -146,8 +162,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   Fd self = TRY(sys::pidfd_open(::getpid()));
   // A group outside has no number in the tree's own pid namespace.
   const pid_t callers_group = namespaces.renumbers() ? 0 : ::getpgrp();
-  Nursery nursery{plan, request, shared,           sync,         files, namespaces, born,
-                  proc, self,    TreeCounts(plan), callers_group};
+  Nursery nursery{plan, request, shared,           sync,          files,  namespaces, born,
+                  proc, self,    TreeCounts(plan), callers_group, cgroups};
   if (namespaces.empty()) TRY(connections.lock(Fd()));
   TRY(clone_root(nursery));
   TRY(tree.adopt(0));
@@ -169,6 +185,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   clock.begin("late steps");
   sync.open_gate();
   TRY(settle(sync.wait_parked(check)));
+  TRY(cgroups.finish(live_tasks(plan, born)));
+  segments.let_go();
   clock.begin("release");
   const pid_t root = born.outer(0);
   TRY(call_hook(request, "post-restore", root));
@@ -176,6 +194,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   TRY(call_hook(request, "network-unlock", root));
   TRY(connections.revive());
   TRY(tree.release(request.after));
+  cgroups.keep();
+  segments.keep();
   // ---- The tree lives by itself. ----
   clock.end();
   if (!request.trace_file.empty()) (void)clock.write_trace(request.trace_file, "nativecr restore");

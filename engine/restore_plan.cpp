@@ -5,6 +5,7 @@
 
 #include <unordered_set>
 
+#include "engine/resources/cgroup/cgroup.h"
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/seccomp_plan.h"
 #include "engine/resources/tcp_socket/revival.h"
@@ -73,6 +74,7 @@ Result<> plan_late_files(RestorePlan& plan) {
 Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& request) {
   TRY(refuse_unsupported(image));
   TRY(tcp_socket::check_policy(image, request));
+  TRY(cgroup::check_image(image));
   std::vector<const schema::Task*> records;
   for (const schema::Task& task : image.tasks) records.push_back(&task);
   RestorePlan plan;

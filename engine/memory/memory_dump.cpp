@@ -9,6 +9,8 @@
 
 #include "engine/tree/mount_view.h"
 
+#include "engine/resources/sysv_shm/sysv_shm.h"
+
 namespace ncr {
 namespace {
 
@@ -53,8 +55,8 @@ Result<> MemoryDump::look(const Task& task, const std::vector<VmaLine>& lines, s
     }
     schema::Vma* vma = memory->add_vmas();
     *vma = line.vma;
-    TRY_WHILE(add_backing(task, line, vma), "mapping %s (%s)", map_files_name(line).c_str() + 10,
-              line.path.c_str());
+    TRY_WHILE(add_backing(task, line, vma, blockers), "mapping %s (%s)",
+              map_files_name(line).c_str() + 10, line.path.c_str());
   }
   Fd exe = TRY(sys::open_at(task.proc, "exe", O_PATH));
   std::string path = TRY(sys::read_link_at(task.proc, "exe"));
@@ -65,7 +67,8 @@ Result<> MemoryDump::look(const Task& task, const std::vector<VmaLine>& lines, s
   return {};
 }
 
-Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::Vma* vma) {
+Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::Vma* vma,
+                                 Blockers& blockers) {
   switch (line.vma.kind()) {
     case schema::VMA_FILE_PRIVATE:
     case schema::VMA_FILE_SHARED:
@@ -74,6 +77,8 @@ Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::
     case schema::VMA_SHMEM:
       vma->set_shmem_id(TRY(shared_object(task, line)));
       return {};
+    case schema::VMA_SYSV:
+      return sysv_shm::look(task, line, shared_, blockers, vma);
     default:
       return {};
   }

@@ -22,7 +22,7 @@ class MemoryDump {
                 Blockers& blockers);
 
  private:
-  Result<> add_backing(const Task& task, const VmaLine& line, schema::Vma* vma);
+  Result<> add_backing(const Task& task, const VmaLine& line, schema::Vma* vma, Blockers& blockers);
   Result<uint32_t> mapped_file(const Task& task, const VmaLine& line);
   Result<uint64_t> shared_object(const Task& task, const VmaLine& line);
 

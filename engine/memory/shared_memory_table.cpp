@@ -11,12 +11,20 @@ uint64_t SharedMemoryTable::id_of(const struct stat& object) {
   return (static_cast<uint64_t>(minor(object.st_dev)) << 44) | (object.st_ino & ((1ull << 44) - 1));
 }
 
+uint64_t SharedMemoryTable::id_of_segment(uint64_t namespace_inode, int segment) {
+  constexpr uint64_t kSegment = 1ull << 62;
+  return kSegment | (namespace_inode & 0x3fffffff) << 32 | static_cast<uint32_t>(segment);
+}
+
 Result<uint64_t> SharedMemoryTable::add(Fd object, const schema::SharedMemory& description) {
   struct stat stat {};
   TRY(SYSCALL(::fstat(object.get(), &stat), "fstat a shared memory object"));
   // Inodes of ordinary file systems have numbers of their own.
   constexpr uint64_t kUnlinkedFile = 1ull << 63;
   uint64_t id = id_of(stat) | (description.unlinked_file() ? kUnlinkedFile : 0);
+  // The inode number of a System V segment is its id, which repeats in every ipc namespace.
+  if (description.sysv_namespace() != 0)
+    id = id_of_segment(description.sysv_namespace(), static_cast<int>(stat.st_ino));
   std::unique_ptr<Object>& entry = objects_[id];
   if (entry == nullptr) {
     entry = std::make_unique<Object>();

@@ -21,6 +21,8 @@ class SharedMemoryTable {
   Result<uint64_t> add(Fd object, const schema::SharedMemory& description);
   // The id an object has or would have; 0 is never an id.
   static uint64_t id_of(const struct stat& object);
+  // The same of a System V segment, by its ipc namespace.
+  static uint64_t id_of_segment(uint64_t namespace_inode, int segment);
   // A description of the object that is the same whether it was met as a mapping or as a
   // descriptor.
   schema::SharedMemory* find(uint64_t id);

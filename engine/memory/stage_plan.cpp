@@ -31,12 +31,15 @@ bool advice_can_follow(const schema::Vma& parent, const schema::Vma& child) {
       [](const auto& a, const auto& b) { return a.start() == b.start() && a.end() == b.end(); });
 }
 
-bool is_file(const schema::Vma& vma) { return vma.file_id() != 0 || vma.shmem_id() != 0; }
+bool is_file(const schema::Vma& vma) {
+  return vma.file_id() != 0 || vma.shmem_id() != 0 || vma.kind() == schema::VMA_SYSV;
+}
 
 bool can_stay(const schema::Vma& parent, const schema::Vma& child) {
   if (has_advice(parent, MADV_DONTFORK)) return false;
   if (parent.kind() != child.kind() || parent.file_id() != child.file_id() ||
-      parent.shmem_id() != child.shmem_id())
+      parent.shmem_id() != child.shmem_id() || parent.sysv_id() != child.sysv_id() ||
+      parent.sysv_read_only() != child.sysv_read_only())
     return false;
   if (is_file(parent) &&
       parent.file_offset() - parent.start() != child.file_offset() - child.start())
@@ -123,7 +126,8 @@ class Planner {
       piece = kept.start;
     }
     if (at < vma.end()) {
-      const bool grows = stage.inherited != nullptr && vma.shmem_id() == 0;
+      const bool grows =
+          stage.inherited != nullptr && vma.shmem_id() == 0 && vma.kind() != schema::VMA_SYSV;
       map_piece(stage, {{at, vma.end()}, grows, piece});
     }
     plan_.vmas.push_back(std::move(stage));
@@ -205,6 +209,7 @@ bool is_staged(const schema::Vma& vma) {
     case schema::VMA_FILE_PRIVATE:
     case schema::VMA_FILE_SHARED:
     case schema::VMA_SHMEM:
+    case schema::VMA_SYSV:
       return true;
     default:
       return false;

@@ -14,6 +14,7 @@
 #include "engine/memory/page_fill.h"
 #include "engine/memory/stage_plan.h"
 #include "engine/resources/file_restorer.h"
+#include "engine/resources/sysv_shm/sysv_shm.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
@@ -50,6 +51,7 @@ class Stager {
 
   const StageRequest& request_;
   const StagedMemory::FileOf& file_of_;
+  sysv_shm::Attachments attachments_;
 };
 
 std::string where(const schema::Vma& vma) {
@@ -141,6 +143,8 @@ Result<> Stager::map_piece(const schema::Vma& vma, const MapPiece& piece, int pr
     const auto old_size = static_cast<size_t>(piece.range.start - piece.inherited);
     if (::mremap(at(piece.inherited), old_size, old_size + size, 0) != MAP_FAILED) return {};
   }
+  if (vma.kind() == schema::VMA_SYSV)
+    return attachments_.map(vma, piece.range.start - vma.start(), size, start);
   const bool file = vma.kind() != schema::VMA_ANONYMOUS;
   int fd = TRY(descriptor(vma));
   const auto offset = file ? vma.file_offset() + (piece.range.start - vma.start()) : 0;

@@ -109,7 +109,7 @@ void classify_internal(VmaLine* line) {
   if (path == "/dev/zero" || path.starts_with("/memfd:")) {
     if (shared) vma.set_kind(schema::VMA_SHMEM);
   } else if (path.starts_with("/SYSV")) {
-    line->unsupported = "System V shared memory";
+    vma.set_kind(schema::VMA_SYSV);
   } else if (path == "/anon_hugepage") {
     line->unsupported = "memory on reserved huge pages (MAP_HUGETLB)";
   } else if (path == "/[aio]") {

@@ -34,6 +34,8 @@ const char* kind_name(schema::VmaKind kind) {
       return "file, shared";
     case schema::VMA_SHMEM:
       return "shared memory";
+    case schema::VMA_SYSV:
+      return "System V shared memory";
     case schema::VMA_VDSO:
       return "vdso";
     case schema::VMA_VVAR:

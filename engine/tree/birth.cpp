@@ -170,6 +170,7 @@ class Birth {
         return Error::gone("its parent died");
     }
     TRY(register_birth());
+    if (plan().live()) TRY(nursery_.cgroups.enter(record(), &cgroups_));
     if (plan().temporary_subreaper)
       TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER"));
     return index_ == 0 ? make_namespaces() : enter_namespaces();
@@ -186,12 +187,15 @@ class Birth {
     return {};
   }
 
-  Result<> make_namespaces() const {
+  Result<> make_namespaces() {
     if (nursery_.namespaces.empty()) return {};
     TRY(nursery_.namespaces.make());
     sync().add(kNamespaces);
     TRY(wait_for(kNamespaces, 2));
     TRY(nursery_.namespaces.fill(nursery_.shared_memory));
+    // A cgroup namespace was made in the cgroup that it shows as its root.
+    cgroups_.clear();
+    if (plan().live()) TRY(nursery_.cgroups.enter(record(), &cgroups_));
     sync().add(kNamespaces);
     return {};
   }
@@ -310,6 +314,7 @@ class Birth {
   const Nursery& nursery_;
   size_t index_;
   bool is_child_ = false;
+  std::vector<uint32_t> cgroups_;  // ids of those it is in, as far as the image says
 };
 
 }  // namespace

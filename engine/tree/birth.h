@@ -6,6 +6,7 @@
 
 #include "engine/memory/restorer_launch.h"
 #include "engine/request.h"
+#include "engine/resources/cgroup/cgroup_restore.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/shared_memory/shared_memory.h"
 #include "engine/restore_plan.h"
@@ -49,6 +50,7 @@ struct Nursery {
   const Fd& coordinator;  // pidfd
   TreeCounts counts;
   pid_t callers_group;  // for groups led from outside
+  const cgroup::Cgroups& cgroups;
 };
 
 // Runs in the coordinator, all signals blocked: clones the root as a child of its own parent.

@@ -279,6 +279,7 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
     for (const schema::Namespace& record : image_->namespaces) {
       if (record.content_case() != room->kind || joined_.count(record.id()) != 0) continue;
       if (room->kind == schema::Namespace::kCgroup) {
+        if (cgroups_ != nullptr) TRY(cgroups_->enter_root_of(record.cgroup()));
         TRY(SYSCALL(::unshare(CLONE_NEWCGROUP), "make a new cgroup namespace"));
         TRY(keep(room->name, room->kind, record.id()));
       }

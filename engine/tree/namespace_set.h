@@ -11,6 +11,7 @@
 
 #include "engine/image/image_reader.h"
 #include "engine/request.h"
+#include "engine/resources/cgroup/cgroup_restore.h"
 #include "engine/resources/shared_memory/shared_memory.h"
 
 namespace ncr {
@@ -33,6 +34,9 @@ class NamespaceSet {
   Result<> write_id_maps(pid_t root) const;
   // Coordinator, once the root has made them: what comes from the caller's namespaces (links).
   Result<> bring(const SharedMemoryObjects& content, pid_t root) const;
+
+  // For cgroup namespaces, which show the cgroup that they are made in.
+  void set_cgroups(const cgroup::Cgroups* cgroups) { cgroups_ = cgroups; }
 
   // Root task, when the maps of its user namespace are written: everything is made, nothing is in
   // it. Then fill() each, and end in the root's own.
@@ -58,10 +62,11 @@ class NamespaceSet {
 
   const Image* image_ = nullptr;
   const RestoreRequest* request_ = nullptr;
+  const cgroup::Cgroups* cgroups_ = nullptr;
   int fd_base_ = 0;
-  std::map<uint32_t, Fd> joined_;                    // by id: external or in place of a dumped one
-  std::map<Kind, Fd> joined_besides_;                // of kinds that the image says nothing of
-  std::map<std::pair<Kind, uint32_t>, Fd> kept_;     // by kind and id
+  std::map<uint32_t, Fd> joined_;                 // by id: external or in place of a dumped one
+  std::map<Kind, Fd> joined_besides_;             // of kinds that the image says nothing of
+  std::map<std::pair<Kind, uint32_t>, Fd> kept_;  // by kind and id
 };
 
 }  // namespace ncr

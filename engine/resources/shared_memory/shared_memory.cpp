@@ -107,7 +107,7 @@ Result<SharedMemoryObjects> SharedMemoryObjects::create(const Image& image, int 
                                                         unsigned threads) {
   SharedMemoryObjects objects;
   for (const schema::SharedMemory& record : image.shared_memory) {
-    if (record.unlinked_file()) continue;
+    if (record.unlinked_file() || record.sysv_namespace() != 0) continue;
     const std::string what = strf("shared memory %" PRIu64, record.id());
     Fd made = TRY_WHILE(make(record), "%s", what.c_str());
     Fd fd(TRY(SYSCALL(::fcntl(made.get(), F_DUPFD_CLOEXEC, fd_base), "fcntl F_DUPFD_CLOEXEC")));

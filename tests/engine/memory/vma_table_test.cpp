@@ -84,7 +84,7 @@ TEST(vma_table, knows_the_objects_of_the_kernels_own_tmpfs) {
   EXPECT_TRUE(memfd.deleted);
   EXPECT_EQ(memfd.vma.file_offset(), 0x3000u);
   EXPECT_EQ(named("/memfd:x (deleted)", "rw-p").vma.kind(), schema::VMA_FILE_PRIVATE);
-  EXPECT_EQ(named("/SYSV00000000 (deleted)", "rw-s").unsupported, "System V shared memory");
+  EXPECT_EQ(named("/SYSV00000000 (deleted)", "rw-s").vma.kind(), schema::VMA_SYSV);
   EXPECT_NE(named("/anon_hugepage (deleted)").unsupported, "");
   EXPECT_NE(named("/[aio] (deleted)", "rw-s").unsupported, "");
   EXPECT_NE(named("anon_inode:[io_uring]", "rw-s").unsupported, "");
