@@ -271,7 +271,6 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   if (!plan.renumbered) TRY(check_pids_free(plan));
   TRY(lsm::check_module(image, request));
   TRY(credentials::check_capabilities(image));
-  TRY(check_pids_free(plan));
   // Beyond this point processes are made; a failure takes them away again.
   RestoreReport report = TRY(coordinate(plan, request, clock));
   report.total_ns = clock.total_ns();
