@@ -13,9 +13,13 @@ target_link_options(libnativecr PRIVATE -Wl,--no-undefined -Wl,--version-script=
 set_target_properties(libnativecr PROPERTIES LINK_DEPENDS ${CMAKE_SOURCE_DIR}/cmake/libnativecr.map)
 
 install(TARGETS nativecr RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+# Runtimes find criu by PATH: a folder of its own, so that nothing is shadowed that nobody asked for.
+file(RELATIVE_PATH command_from_link ${CMAKE_INSTALL_FULL_LIBEXECDIR}/nativecr ${CMAKE_INSTALL_FULL_BINDIR}/nativecr)
+file(CREATE_LINK ${command_from_link} ${CMAKE_BINARY_DIR}/criu_link SYMBOLIC)
+install(FILES ${CMAKE_BINARY_DIR}/criu_link DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/nativecr RENAME criu)
 install(TARGETS libnativecr EXPORT nativecr LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY include/nativecr DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(FILES docs/man/nativecr.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES docs/man/nativecr.1 docs/man/nativecr-criu.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES frontends/cli/completion/nativecr.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME nativecr)
 install(FILES frontends/cli/completion/_nativecr DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 

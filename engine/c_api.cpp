@@ -48,6 +48,11 @@ void put_report(const std::string& json, char** out) {
   if (out != nullptr) *out = ::strdup(json.c_str());
 }
 
+Result<> tell(const Callbacks& callbacks, const char* moment, pid_t pid) {
+  if (callbacks.hook) TRY(callbacks.hook({moment, pid, -1}));
+  return {};
+}
+
 Result<Image> open_and_check(const char* images_dir) {
   if (images_dir == nullptr) return Error::usage("no images directory was named");
   Image image = TRY(Image::open(images_dir, PageCheck::kVerify));
@@ -71,6 +76,8 @@ const char* ncr_version(void) { return NCR_VERSION; }
 ncr_status ncr_dump(const ncr_dump_options* options, char** report, ncr_error** error) {
   ncr::Result<ncr::DumpRequest> request = ncr::dump_request(options);
   if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<> ready = ncr::tell(request.value().callbacks, "pre-dump", request.value().pid);
+  if (!ready.ok()) return ncr::fail(ready.error(), error);
   ncr::Result<ncr::DumpReport> done = ncr::dump(request.value());
   if (!done.ok()) return ncr::fail(done.error(), error);
   ncr::put_report(ncr::to_json(done.value()), report);
@@ -81,8 +88,12 @@ ncr_status ncr_restore(const ncr_restore_options* options, pid_t* root_pid, char
                        ncr_error** error) {
   ncr::Result<ncr::RestoreRequest> request = ncr::restore_request(options);
   if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<> ready = ncr::tell(request.value().callbacks, "pre-restore", 0);
+  if (!ready.ok()) return ncr::fail(ready.error(), error);
   ncr::Result<ncr::RestoreReport> done = ncr::restore(request.value());
   if (!done.ok()) return ncr::fail(done.error(), error);
+  // The tree runs: there is nothing left to fail.
+  (void)ncr::tell(request.value().callbacks, "post-resume", done.value().root_pid).ok();
   if (root_pid != nullptr) *root_pid = done.value().root_pid;
   ncr::put_report(ncr::to_json(done.value()), report);
   return NCR_OK;

@@ -386,6 +386,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
   inventory.set_network_lock(network.kept_name());
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
+  // A caller that has no use for the image after all keeps the tree.
+  if (request.callbacks.hook) TRY(request.callbacks.hook({"post-dump", request.pid, -1}));
   // ---- Point of no return: the image is durable, the tree may now be killed. ----
   if (!runs_on) {
     clock.begin("finish");

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "frontends/cli/command.h"
+#include "frontends/cli/container_options.h"
 #include "frontends/cli/monitor.h"
 
 namespace cli {
@@ -20,6 +21,7 @@ struct DumpOptions {
   uint32_t freeze_timeout_ms = 10'000;
   unsigned threads = 0;
   std::string trace;
+  ContainerOptions container;
   bool tcp_established = false;
   bool tcp_close = false;
   bool tcp_skip_in_flight = false;
@@ -59,7 +61,7 @@ void add_connection_options(CLI::App& command, DumpOptions& options) {
       ->capture_default_str();
 }
 
-int run(const DumpOptions& options) {
+int run(DumpOptions& options) {
   raise_descriptor_limit();
   Monitor monitor(options.common.level());
   ncr_dump_options request = NCR_DUMP_OPTIONS_INIT;
@@ -72,12 +74,15 @@ int run(const DumpOptions& options) {
   if (!options.freeze_cgroup.empty()) request.freeze_cgroup = options.freeze_cgroup.c_str();
   request.freeze_timeout_ms = options.freeze_timeout_ms;
   request.threads = options.threads;
+  options.container.apply(request);
   request.tcp = options.tcp_established ? NCR_TCP_KEEP
                 : options.tcp_close     ? NCR_TCP_CLOSE
                                         : NCR_TCP_REFUSE;
   request.tcp_skip_in_flight = options.tcp_skip_in_flight;
   request.network_lock = options.network_lock == "skip" ? NCR_LOCK_SKIP : NCR_LOCK_NFTABLES;
   if (!options.trace.empty()) request.trace_file = options.trace.c_str();
+  monitor.set_hook(
+      [&](const ncr_hook& hook) { return options.container.pass(hook, options.images); });
   request.callbacks = monitor.callbacks();
   nativecr::Outcome outcome = nativecr::dump(request);
   if (!outcome) return fail(outcome, options.common);
@@ -117,6 +122,7 @@ Run add_dump(CLI::App& app) {
                       "Threads that copy memory (default: one per CPU, 4 at most)");
   command->add_option("--trace", options->trace,
                       "Write the phases to this file, in Chrome trace format");
+  options->container.add_to_dump(*command);
   add_connection_options(*command, *options);
   options->common.add_to(*command);
   return [options] { return run(*options); };

@@ -1,6 +1,9 @@
 // The nativecr command: a client of libnativecr. Exit status: 0 done, 1 the system failed, 2 usage,
-// 3 unsupported, 4 damaged or foreign image, 5 the target went away.
+// 3 unsupported, 4 damaged or foreign image, 5 the target went away. Called as criu, it is that.
+#include <cstring>
+
 #include "frontends/cli/command.h"
+#include "frontends/criu/command_line.h"
 
 namespace {
 
@@ -23,10 +26,19 @@ int parse_and_run(int argc, char** argv) {
   return NCR_USAGE;
 }
 
+bool is_criu(const char* name) {
+  const char* slash = std::strrchr(name, '/');
+  return std::strcmp(slash == nullptr ? name : slash + 1, "criu") == 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   try {
+    if (argc > 0 && is_criu(argv[0])) {
+      criu::LibraryEngine engine;
+      return criu::run_command({argv + 1, argv + argc}, engine);
+    }
     return parse_and_run(argc, argv);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "nativecr: %s\n", error.what());

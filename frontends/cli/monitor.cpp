@@ -28,6 +28,7 @@ Monitor::Monitor(ncr_log_level level)
   callbacks_.cancelled = &Monitor::cancelled;
   callbacks_.log = &Monitor::log;
   callbacks_.log_level = level;
+  callbacks_.hook = &Monitor::on_hook;
   struct sigaction action {};
   action.sa_handler = on_signal;
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) ::sigaction(signal, &action, nullptr);
@@ -61,6 +62,11 @@ void Monitor::log(void* user, ncr_log_level level, const char* line) {
   static_cast<Monitor*>(user)->clear_line();
   const char* names[] = {"error", "warning", "info", "debug"};
   std::fprintf(stderr, "nativecr: %s: %s\n", names[level], line);
+}
+
+int Monitor::on_hook(void* user, const ncr_hook* hook) {
+  auto* self = static_cast<Monitor*>(user);
+  return !self->hook_ || self->hook_(*hook) ? 0 : 1;
 }
 
 void Monitor::clear_line() {

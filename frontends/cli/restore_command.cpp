@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "frontends/cli/command.h"
+#include "frontends/cli/container_options.h"
 #include "frontends/cli/monitor.h"
 
 namespace cli {
@@ -20,6 +21,8 @@ struct RestoreOptions {
   std::string pidfile;
   unsigned threads = 0;
   std::string trace;
+  bool sibling = false;
+  ContainerOptions container;
   bool tcp_established = false;
   bool tcp_close = false;
   CommonOptions common;
@@ -38,7 +41,7 @@ int wait_for(pid_t root) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-int run(const RestoreOptions& options) {
+int run(RestoreOptions& options) {
   // Opened first: a pid file that cannot be written must not leave a restored tree behind a failed
   // command.
   File pidfile;
@@ -58,10 +61,14 @@ int run(const RestoreOptions& options) {
     request.shell_job = options.shell_job;
     request.leave_stopped = options.leave_stopped;
     request.threads = options.threads;
+    request.sibling = options.sibling;
+    options.container.apply(request);
     request.tcp = options.tcp_established ? NCR_TCP_KEEP
                   : options.tcp_close     ? NCR_TCP_CLOSE
                                           : NCR_TCP_REFUSE;
     if (!options.trace.empty()) request.trace_file = options.trace.c_str();
+    monitor.set_hook(
+        [&](const ncr_hook& hook) { return options.container.pass(hook, options.images); });
     request.callbacks = monitor.callbacks();
     nativecr::Outcome outcome = nativecr::restore(request, &root);
     if (!outcome) return fail(outcome, options.common);
@@ -85,16 +92,22 @@ Run add_restore(CLI::App& app) {
   auto options = std::make_shared<RestoreOptions>();
   CLI::App* command = app.add_subcommand("restore", "Bring a tree back from an images directory");
   command->add_option("-D,--images", options->images, "Images directory")->required();
-  command->add_flag("-d,--detach", options->detach,
-                    "Return once the tree runs (default: wait for it and exit with its status)");
+  auto* detach = command->add_flag(
+      "-d,--detach", options->detach,
+      "Return once the tree runs (default: wait for it and exit with its status)");
   command->add_flag("-s,--leave-stopped", options->leave_stopped,
                     "Leave every task stopped (SIGSTOP)");
   command->add_flag("-j,--shell-job", options->shell_job,
                     "Our session and terminal take the place of those outside the tree");
+  command
+      ->add_flag("--sibling", options->sibling,
+                 "The root becomes a child of our parent; with --detach")
+      ->needs(detach);
   command->add_option("--pidfile", options->pidfile, "Write the root's pid to this file");
   command->add_option("--threads", options->threads, "Threads that fill memory");
   command->add_option("--trace", options->trace,
                       "Write the phases to this file, in Chrome trace format");
+  options->container.add_to_restore(*command);
   auto* keep = command->add_flag("--tcp-established", options->tcp_established,
                                  "Bring back the TCP connections of the image");
   command

@@ -58,6 +58,7 @@ class Outcome {
   explicit operator bool() const { return status_ == NCR_OK; }
   std::string report() const { return report_ ? report_.get() : ""; }
   std::string error() const { return error_ ? ncr_error_text(error_.get()) : ""; }
+  int error_number() const { return error_ ? ncr_error_errno(error_.get()) : 0; }
 
  private:
   ncr_status status_;

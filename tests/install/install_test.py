@@ -72,9 +72,14 @@ class Install(unittest.TestCase):
         self.assertEqual([name for name in names if not name.startswith("ncr_")], [])
 
     def test_the_man_page_is_clean(self):
-        lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", f"{self.prefix}/share/man/man1/nativecr.1"],
-                              capture_output=True, text=True, check=False)
-        self.assertEqual(lint.stdout, "")
+        for page in ("nativecr.1", "nativecr-criu.1"):
+            lint = subprocess.run(["mandoc", "-T", "lint", "-W", "warning", f"{self.prefix}/share/man/man1/{page}"],
+                                  capture_output=True, text=True, check=False)
+            self.assertEqual(lint.stdout, "")
+
+    def test_criu_is_in_a_folder_of_its_own(self):
+        self.assertEqual(os.listdir(f"{self.prefix}/bin"), ["nativecr"])
+        self.assertEqual(run([f"{self.prefix}/libexec/nativecr/criu", "--version"]).split("\n")[0], "Version: 4.2")
 
     def test_the_completion_offers_commands(self):
         script = (f"source {self.prefix}/share/bash-completion/completions/nativecr; COMP_WORDS=(nativecr du); COMP_CWORD=1; "
@@ -84,7 +89,7 @@ class Install(unittest.TestCase):
     def test_the_debian_package_holds_it(self):
         run(["cpack", "-G", "DEB", "-B", self.scratch.name], cwd=BUILD)
         contents = run(["dpkg-deb", "-c", glob.glob(f"{self.scratch.name}/nativecr_*.deb")[0]])
-        for name in ("bin/nativecr", "libnativecr.so.0", "include/nativecr/nativecr.h", "man1/nativecr.1", "nativecr.pc"):
+        for name in ("bin/nativecr", "libnativecr.so.0", "include/nativecr/nativecr.h", "man1/nativecr.1", "nativecr.pc", "libexec/nativecr/criu"):
             self.assertIn(name, contents)
 
 

@@ -105,6 +105,17 @@ class Folders(unittest.TestCase):
         self.assertEqual(*names)
 
 
+class Documents(unittest.TestCase):
+    def test_every_option_of_criu_is_listed_with_what_becomes_of_it(self):
+        table = read("frontends/criu/option_table.cpp")
+        page = read("docs/criu-options.md")
+        options = re.findall(r'^    \{"([\w-]+)", \S+, \w+, k(\w+), "\w*", (?:"([^"]*)"|\w+), ', table, re.MULTILINE)
+        self.assertGreater(len(options), 60)
+        for name, policy, note in options:
+            self.assertRegex(page, rf"\| `--{name}` \| \S* ?\| {policy.lower()}.*{re.escape(note)}", name)
+        self.assertEqual(page.count("| `--"), len(options))
+
+
 class Sizes(unittest.TestCase):
     def test_no_file_is_a_dumping_ground(self):
         for path in sources("engine", "frontends", "pie", "parasite", "restorer", "arch", "tests", "bench"):

@@ -1,0 +1,34 @@
+// The directories of a request: where the image is, and where the log and the statistics go.
+#pragma once
+
+#include <string>
+
+#include "frontends/criu/descriptor.h"
+#include "frontends/criu/options.h"
+#include "frontends/criu/status.h"
+
+namespace criu {
+
+class Places {
+ public:
+  Status open(const Options& options);
+
+  int images() const { return images_.get(); }
+  int work() const { return work_.valid() ? work_.get() : images_.get(); }
+  // The images directory by its descriptor: nobody can put another in its place.
+  const std::string& images_path() const { return images_path_; }
+  const std::string& images_name() const { return images_name_; }  // for people and scripts
+  // A text of the engine, with the directory's name in place of its descriptor.
+  std::string named(std::string text) const;
+
+ private:
+  Descriptor images_;
+  Descriptor work_;
+  std::string images_path_;
+  std::string images_name_;
+};
+
+// Writes a whole file in a directory; what was there is lost.
+Status write_file_at(int directory, const std::string& name, const std::string& content);
+
+}  // namespace criu
