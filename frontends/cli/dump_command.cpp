@@ -21,11 +21,11 @@ struct DumpOptions {
   uint32_t freeze_timeout_ms = 10'000;
   unsigned threads = 0;
   std::string trace;
-  ContainerOptions container;
   bool tcp_established = false;
   bool tcp_close = false;
   bool tcp_skip_in_flight = false;
   std::string network_lock = "nftables";
+  ContainerOptions container;
   CommonOptions common;
 };
 
@@ -74,12 +74,12 @@ int run(DumpOptions& options) {
   if (!options.freeze_cgroup.empty()) request.freeze_cgroup = options.freeze_cgroup.c_str();
   request.freeze_timeout_ms = options.freeze_timeout_ms;
   request.threads = options.threads;
-  options.container.apply(request);
   request.tcp = options.tcp_established ? NCR_TCP_KEEP
                 : options.tcp_close     ? NCR_TCP_CLOSE
                                         : NCR_TCP_REFUSE;
   request.tcp_skip_in_flight = options.tcp_skip_in_flight;
   request.network_lock = options.network_lock == "skip" ? NCR_LOCK_SKIP : NCR_LOCK_NFTABLES;
+  options.container.apply(request);
   if (!options.trace.empty()) request.trace_file = options.trace.c_str();
   monitor.set_hook(
       [&](const ncr_hook& hook) { return options.container.pass(hook, options.images); });
@@ -122,8 +122,8 @@ Run add_dump(CLI::App& app) {
                       "Threads that copy memory (default: one per CPU, 4 at most)");
   command->add_option("--trace", options->trace,
                       "Write the phases to this file, in Chrome trace format");
-  options->container.add_to_dump(*command);
   add_connection_options(*command, *options);
+  options->container.add_to_dump(*command);
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

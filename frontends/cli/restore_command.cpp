@@ -21,10 +21,10 @@ struct RestoreOptions {
   std::string pidfile;
   unsigned threads = 0;
   std::string trace;
-  bool sibling = false;
-  ContainerOptions container;
   bool tcp_established = false;
   bool tcp_close = false;
+  bool sibling = false;
+  ContainerOptions container;
   CommonOptions common;
 };
 
@@ -61,11 +61,11 @@ int run(RestoreOptions& options) {
     request.shell_job = options.shell_job;
     request.leave_stopped = options.leave_stopped;
     request.threads = options.threads;
-    request.sibling = options.sibling;
-    options.container.apply(request);
     request.tcp = options.tcp_established ? NCR_TCP_KEEP
                   : options.tcp_close     ? NCR_TCP_CLOSE
                                           : NCR_TCP_REFUSE;
+    request.sibling = options.sibling;
+    options.container.apply(request);
     if (!options.trace.empty()) request.trace_file = options.trace.c_str();
     monitor.set_hook(
         [&](const ncr_hook& hook) { return options.container.pass(hook, options.images); });
@@ -107,13 +107,13 @@ Run add_restore(CLI::App& app) {
   command->add_option("--threads", options->threads, "Threads that fill memory");
   command->add_option("--trace", options->trace,
                       "Write the phases to this file, in Chrome trace format");
-  options->container.add_to_restore(*command);
   auto* keep = command->add_flag("--tcp-established", options->tcp_established,
                                  "Bring back the TCP connections of the image");
   command
       ->add_flag("--tcp-close", options->tcp_close,
                  "Let the TCP connections of the image come back closed")
       ->excludes(keep);
+  options->container.add_to_restore(*command);
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

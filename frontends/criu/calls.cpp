@@ -38,6 +38,7 @@ DumpCall::DumpCall(const Options& options, const std::string& images_dir,
   call_.parent_images = text_or_null(options.parent_images);
   call_.track_memory = options.track_memory;
   call_.lazy_pages = options.lazy_pages;
+  call_.orphan_pts_master = options.orphan_pts_master;
 }
 
 RestoreCall::RestoreCall(const Options& options, const std::string& images_dir,

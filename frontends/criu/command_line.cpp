@@ -121,6 +121,14 @@ int check(const Command& command, Engine& engine) {
   return 0;
 }
 
+// Whoever waits for the end of what we print must not wait for a daemon.
+void leave_terminal() {
+  ::setsid();
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) ::dup2(null, fd);
+  ::close(null);
+}
+
 // Returns in the process that goes on: the child's, if it is to be in the background.
 bool go_on_in_background(const Options& options, int* status) {
   *status = 0;
@@ -130,7 +138,7 @@ bool go_on_in_background(const Options& options, int* status) {
   }
   const pid_t pid = ::fork();
   if (pid == 0) {
-    ::setsid();
+    leave_terminal();
     return true;
   }
   if (pid < 0) *status = fail(Status::system("fork", errno));

@@ -1,7 +1,9 @@
 #include "frontends/criu/places.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <climits>
 
 namespace criu {
@@ -41,6 +43,16 @@ std::string Places::named(std::string text) const {
     at += longer_number ? 1 : images_name_.size();
   }
   return text;
+}
+
+// The inventory goes first: without it the rest is no image (docs/image-format.md).
+Status remove_image_at(int directory) {
+  for (const char* name :
+       {"inventory.img", "tasks.img", "files.img", "shared_memory.img", "namespaces.img",
+        "cgroups.img", "seccomp.img", "pagemap.img", "pages-1.img"})
+    if (::unlinkat(directory, name, 0) != 0 && errno != ENOENT)
+      return Status::system(std::string("unlink ") + name, errno);
+  return {};
 }
 
 Status write_file_at(int directory, const std::string& name, const std::string& content) {

@@ -28,6 +28,8 @@ class Places {
   std::string images_name_;
 };
 
+// Takes away the files of an image that a dump into the same directory is to replace.
+Status remove_image_at(int directory);
 // Writes a whole file in a directory; what was there is lost.
 Status write_file_at(int directory, const std::string& name, const std::string& content);
 

@@ -39,7 +39,9 @@ Work::Work(Engine& engine, Options options, Notifier notifier)
     : engine_(engine), options_(std::move(options)), notifier_(std::move(notifier)) {
   callbacks_.user = this;
   callbacks_.log = &Work::on_log;
-  callbacks_.hook = &Work::on_hook;
+  // The engine asks nobody to take what nobody would.
+  const bool heard = notifier_ || !options_.action_scripts.empty() || options_.status_fd >= 0;
+  if (heard) callbacks_.hook = &Work::on_hook;
 }
 
 Status Work::open() {
@@ -109,6 +111,9 @@ Status Work::run_dump(bool memory_only) {
   Status ready;
   if (options_.page_server) ready = connect_page_server(&page_server);
   if (!ready.ok()) return ready;
+  // As callers are used to: a container that is dumped again is dumped into the same directory.
+  ready = remove_image_at(places_.images());
+  if (!ready.ok()) return fail(std::move(ready));
   DumpCall call(options_, places_.images_path(), callbacks_);
   (*call).page_server = page_server.get();
   const Answer answer = memory_only ? engine_.predump(*call) : engine_.dump(*call);

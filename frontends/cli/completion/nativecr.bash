@@ -5,10 +5,10 @@ _nativecr() {
     -D | --images | --freeze-cgroup) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --pidfile | --trace) COMPREPLY=($(compgen -f -- "$current")); return ;;
     -t | --pid) COMPREPLY=($(compgen -W "$(cd /proc && echo [0-9]*)" -- "$current")); return ;;
+    --network-lock) COMPREPLY=($(compgen -W 'nftables skip' -- "$current")); return ;;
     --manage-cgroups) COMPREPLY=($(compgen -W 'ignore none props soft full strict' -- "$current")); return ;;
     --root) COMPREPLY=($(compgen -d -- "$current")); return ;;
     --action-script) COMPREPLY=($(compgen -f -- "$current")); return ;;
-    --network-lock) COMPREPLY=($(compgen -W 'nftables skip' -- "$current")); return ;;
     --log-level) COMPREPLY=($(compgen -W 'error warning info debug' -- "$current")); return ;;
   esac
   if ((COMP_CWORD == 1)); then
@@ -17,8 +17,7 @@ _nativecr() {
   fi
   local common='--json --log-level --help' options=
   case $command in
-    dump) options='--pid --images --leave-running --leave-stopped --shell-job --freeze-cgroup --freeze-timeout --threads --trace'
-        options+=' --tcp-established --tcp-close --tcp-skip-in-flight --network-lock'
+    dump) options='--pid --images --leave-running --leave-stopped --shell-job --freeze-cgroup --freeze-timeout --threads --trace --tcp-established --tcp-close --tcp-skip-in-flight --network-lock'
         options+=' --root --external --empty-ns --ext-unix-sk --manage-cgroups --action-script' ;;
     restore) options='--images --detach --leave-stopped --shell-job --pidfile --threads --trace --tcp-established --tcp-close'
         options+=' --sibling --root --external --join-ns --inherit-fd --cgroup-root --empty-ns --manage-cgroups --action-script' ;;

@@ -83,6 +83,7 @@ class FakeEngine final : public Engine {
     return pass_hooks(options.callbacks);
   }
   Answer pass_hooks(const ncr_callbacks* callbacks) {
+    if (callbacks->hook == nullptr) return next;
     for (const auto& [name, pid] : hooks) {
       const ncr_hook hook{name.c_str(), pid, name == "orphan-pts-master" ? hook_fd : -1};
       if (callbacks->hook(callbacks->user, &hook) != 0)
