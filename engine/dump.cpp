@@ -387,12 +387,14 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
   // A caller that has no use for the image after all keeps the tree.
+  Undo withdraw([&] { images.withdraw(); });
   if (request.callbacks.hook) TRY(request.callbacks.hook({"post-dump", request.pid, -1}));
+  if (request.final_state == FinalState::kKill)
+    TRY(gathered.connections.vanish(tree.tasks(), network));
+  withdraw.cancel();
   // ---- Point of no return: the image is durable, the tree may now be killed. ----
   if (!runs_on) {
     clock.begin("finish");
-    if (request.final_state == FinalState::kKill)
-      TRY(gathered.connections.vanish(tree.tasks(), network));
     report.frozen_ns = TRY(tree.finish(request.final_state));
   }
   clock.end();

@@ -51,6 +51,9 @@ class [[nodiscard]] ImageDir {
   // syncs the directory. After this the image is durable.
   Result<> commit(schema::Inventory inventory);
 
+  // Takes a committed image back: the destructor removes it.
+  void withdraw() { committed_ = false; }
+
   uint64_t bytes_written() const;
 
  private:

@@ -1,6 +1,7 @@
-// /proc/PID/status lists a process's numbers from the reader's pid namespace inwards (NSpid, NSpgid,
-// NSsid; proc(5)). The level is that of the root task. Numbers that the tree itself stored (siginfo,
-// what it wrote into memory) are its own already; only what the engine was told is translated.
+// /proc/PID/status lists a process's numbers from the reader's pid namespace inwards (NSpid,
+// NSpgid, NSsid; proc(5)). The level is that of the root task. Numbers that the tree itself stored
+// (siginfo, what it wrote into memory) are its own already; only what the engine was told is
+// translated.
 #include "engine/tree/inner_pids.h"
 
 #include "engine/base/sys.h"
@@ -50,8 +51,7 @@ void InnerPids::translate(schema::Task* task) const {
   task->set_files_shared_with(of(task->files_shared_with()));
   task->set_foreground_group(of(task->foreground_group()));
   for (schema::Thread& thread : *task->mutable_threads()) thread.set_tid(of(thread.tid()));
-  if (task->has_memory())
-    task->mutable_memory()->set_shared_with(of(task->memory().shared_with()));
+  if (task->has_memory()) task->mutable_memory()->set_shared_with(of(task->memory().shared_with()));
   for (schema::PosixTimer& timer : *task->mutable_posix_timers())
     timer.set_thread(of(timer.thread()));
 }

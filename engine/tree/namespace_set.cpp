@@ -120,8 +120,8 @@ Result<> NamespaceSet::join_besides() {
     for (const NamespaceRoom* candidate : namespace_rooms())
       if (candidate->name == joined.kind) room = candidate;
     if (room == nullptr || room->kind == schema::Namespace::kCgroup)
-      return Error::usage(strf("--join-ns %s: there is no joining namespaces of this kind",
-                               joined.kind.c_str()));
+      return Error::usage(
+          strf("--join-ns %s: there is no joining namespaces of this kind", joined.kind.c_str()));
     if (of(image_->tasks[0], room->kind) != 0) continue;
     if (room->kind == schema::Namespace::kUser || room->kind == schema::Namespace::kPid)
       return Error::unsupported(
@@ -141,9 +141,9 @@ Result<Fd> NamespaceSet::given(const schema::Namespace& record) const {
   if (record.external_key().empty()) return Fd();
   for (const InheritedFd& inherited : request_->inherited)
     if (inherited.key == record.external_key())
-      return Fd(TRY(SYSCALL(::fcntl(inherited.fd, F_DUPFD_CLOEXEC, fd_base_),
-                            "the descriptor %d given for %s", inherited.fd,
-                            inherited.key.c_str())));
+      return Fd(
+          TRY(SYSCALL(::fcntl(inherited.fd, F_DUPFD_CLOEXEC, fd_base_),
+                      "the descriptor %d given for %s", inherited.fd, inherited.key.c_str())));
   for (const External& external : request_->externals)
     if (external.kind == room->name && external.object == record.external_key())
       return sys::open(external.value.c_str(), O_RDONLY);
@@ -171,9 +171,7 @@ bool NamespaceSet::in_use_by_root(const schema::Namespace& record) const {
   return of(image_->tasks[0], record.content_case()) == record.id();
 }
 
-bool NamespaceSet::renumbers() const {
-  return of(image_->tasks[0], schema::Namespace::kPid) != 0;
-}
+bool NamespaceSet::renumbers() const { return of(image_->tasks[0], schema::Namespace::kPid) != 0; }
 
 uint64_t NamespaceSet::root_clone_flags() const {
   uint64_t flags = 0;

@@ -67,8 +67,7 @@ bool enterable(Kind kind) {
 Result<> enter_and_dump(const NamespaceRoom& room, const NamespaceProbe& probe,
                         schema::Namespace* record, Blockers& blockers) {
   if (enterable(room.kind)) {
-    if (room.kind == schema::Namespace::kMnt)
-      TRY(SYSCALL(::unshare(CLONE_FS), "unshare CLONE_FS"));
+    if (room.kind == schema::Namespace::kMnt) TRY(SYSCALL(::unshare(CLONE_FS), "unshare CLONE_FS"));
     TRY(SYSCALL(::setns(probe.fd.get(), static_cast<int>(room.clone_flag)), "setns"));
   }
   return room.dump(probe, record, blockers);
@@ -127,8 +126,8 @@ Result<> NamespaceTable::look_at(const Task& task, size_t index, const DumpReque
       id = TRY(add(task, *room, inode_of(link), request));
       members_.push_back(index);
       const schema::Namespace& record = records_.back();
-      const bool nested = room->kind == schema::Namespace::kUser ||
-                          room->kind == schema::Namespace::kPid;
+      const bool nested =
+          room->kind == schema::Namespace::kUser || room->kind == schema::Namespace::kPid;
       if (nested && index != 0)
         blockers.add(task, strf("%s namespace", room->name),
                      "it is another one than that of the root of the tree, which is not supported");
@@ -146,8 +145,8 @@ Result<> NamespaceTable::look_at(const Task& task, size_t index, const DumpReque
 Result<uint32_t> NamespaceTable::add(const Task& task, const NamespaceRoom& room, uint64_t inode,
                                      const DumpRequest& request) {
   if (inode == 0)
-    return Error::system(EACCES, strf("the %s namespace of process %d cannot be read", room.name,
-                                      task.pid));
+    return Error::system(
+        EACCES, strf("the %s namespace of process %d cannot be read", room.name, task.pid));
   schema::Namespace& record = records_.emplace_back();
   record.set_id(static_cast<uint32_t>(records_.size()));
   record.set_inode(inode);
@@ -267,7 +266,9 @@ Result<> NamespaceTable::dump(const std::vector<Task>& tasks, const DumpRequest&
       NamespaceProbe probe{tasks, member, std::move(fd), request, content};
       Result<> dumped =
           Error::system(EAGAIN, "no thread could be started to enter the namespace with");
-      { QuietThread thread([&] { dumped = enter_and_dump(*room, probe, &record, blockers); }); }
+      {
+        QuietThread thread([&] { dumped = enter_and_dump(*room, probe, &record, blockers); });
+      }
       TRY_WHILE(std::move(dumped), "%s namespace of task %d (%s)", room->name, member.pid,
                 member.comm.c_str());
     }

@@ -25,16 +25,22 @@ namespace {
 
 Result<std::vector<Neighbourhood>> find_others(const NamespaceProbe& probe) {
   netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
-  struct stat own {};
+  struct stat own {
+  }, ours{};
   TRY(SYSCALL(::fstat(probe.fd.get(), &own), "fstat of a namespace"));
+  TRY(SYSCALL(::stat("/proc/self/ns/net", &ours), "stat /proc/self/ns/net"));
   std::vector<Neighbourhood> others;
-  std::set<uint64_t> seen{own.st_ino};
+  Repeated<schema::NetLink> links;
+  // What leads to the namespace of whoever dumps leads outside, though a task be there.
+  std::set<uint64_t> seen{own.st_ino, ours.st_ino};
   for (const Task& task : probe.tasks) {
     if (!task.alive()) continue;
     Fd fd = TRY(sys::open_at(task.proc, "ns/net", O_RDONLY));
     struct stat status {};
     TRY(SYSCALL(::fstat(fd.get(), &status), "fstat of a namespace"));
     if (!seen.insert(status.st_ino).second) continue;
+    // Numbers are given when links are told of that lead there.
+    if (links.empty()) TRY(list_links(socket, &links));
     netlink::Request request(RTM_GETNSID, 0);
     request.header(rtgenmsg{}).put_value(NETNSA_FD, static_cast<uint32_t>(fd.get()));
     netlink::Reply reply = TRY(socket.get(request, "number of a namespace"));
