@@ -81,7 +81,8 @@ class CgroupRestoreTest : public ::testing::Test {
     request.cgroups = mode;
     Result<DumpReport> report = dump(request);
     ASSERT_TRUE(report.ok()) << report.error().text();
-    for (int tries = 0; tries < 400 && ::kill(child_, 0) == 0; tries++) {
+    auto there = [&] { return ::kill(child_, 0) == 0 || ::kill(root_, 0) == 0; };
+    for (int tries = 0; tries < 400 && there(); tries++) {
       test::collect_zombies();
       ::usleep(5000);
     }
