@@ -155,7 +155,9 @@ TEST(criu_options, every_option_is_honoured_or_says_why_it_need_not_be) {
   std::set<char> letters;
   for (const Option& option : option_table()) {
     EXPECT_TRUE(names.insert(option.name).second) << option.name;
-    if (option.letter != 0) EXPECT_TRUE(letters.insert(option.letter).second) << option.name;
+    if (option.letter != 0) {
+      EXPECT_TRUE(letters.insert(option.letter).second) << option.name;
+    }
     EXPECT_EQ(option.set != nullptr, option.policy == Policy::kHonoured) << option.name;
     EXPECT_EQ(std::string(option.note).empty(), option.policy == Policy::kHonoured) << option.name;
   }

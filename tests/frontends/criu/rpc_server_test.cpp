@@ -150,7 +150,9 @@ TEST_F(CriuRpc, moments_are_notified_one_by_one_and_acknowledged) {
   rpc::criu_resp reply;
   while (client.receive(&reply) && reply.type() == rpc::NOTIFY) {
     EXPECT_TRUE(reply.success());
-    if (reply.notify().script() == "post-restore") EXPECT_EQ(reply.notify().pid(), 9);
+    if (reply.notify().script() == "post-restore") {
+      EXPECT_EQ(reply.notify().pid(), 9);
+    }
     names.push_back(reply.notify().script());
     client.acknowledge(true);
   }
