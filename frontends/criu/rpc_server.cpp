@@ -74,7 +74,9 @@ RpcServer::Received RpcServer::receive(rpc::criu_req* request) {
   std::string bytes;
   const Received received = receive(&bytes);
   if (received != Received::kMessage) return received;
-  return request->ParseFromString(bytes) ? Received::kMessage : Received::kBroken;
+  // ParseFromString() would tell standard error, which may be a container's.
+  const bool whole = request->ParsePartialFromString(bytes) && request->IsInitialized();
+  return whole ? Received::kMessage : Received::kBroken;
 }
 
 bool RpcServer::send(const rpc::criu_resp& reply, int fd) const {

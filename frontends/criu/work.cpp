@@ -28,6 +28,16 @@ Status check_inherited(const Options& options) {
   return {};
 }
 
+// What this engine cannot do must not look done: pages that were to go elsewhere, or to come later.
+Status check_memory_steps(const Options& options, Engine& engine) {
+  if (options.lazy_pages && !engine.can_be_lazy())
+    return Status::bad_option("lazy-pages is not built into this version");
+  // track-mem alone asks for nothing that a whole image would lack.
+  if ((options.page_server || !options.parent_images.empty()) && !engine.can_predump())
+    return Status::bad_option("page-server and prev-images-dir are not built into this version");
+  return {};
+}
+
 void write_nul(int fd) {
   const char nul = 0;
   if (::write(fd, &nul, 1) == 1) ::close(fd);
@@ -106,9 +116,10 @@ Status Work::run_dump(bool memory_only) {
     return fail(
         Status::bad_option("no process tree was named; the requesting process cannot be "
                            "dumped by itself"));
+  Status ready = check_memory_steps(options_, engine_);
+  if (!ready.ok()) return fail(std::move(ready));
   raise_descriptor_limit();
   Descriptor page_server;
-  Status ready;
   if (options_.page_server) ready = connect_page_server(&page_server);
   if (!ready.ok()) return ready;
   // As callers are used to: a container that is dumped again is dumped into the same directory.
@@ -128,6 +139,7 @@ Status Work::predump() { return run_dump(true); }
 
 Status Work::restore(pid_t* root) {
   Status ready = check_inherited(options_);
+  if (ready.ok()) ready = check_memory_steps(options_, engine_);
   if (!ready.ok()) return fail(std::move(ready));
   RestoreCall call(options_, places_.images_path(), callbacks_);
   const Answer answer = engine_.restore(*call, root);

@@ -284,6 +284,18 @@ TEST_F(CriuRpc, a_configuration_file_has_the_last_word_and_may_be_missing) {
   EXPECT_TRUE(file_exists(scratch_.file("elsewhere.log")));
 }
 
+TEST_F(CriuRpc, pages_that_would_come_later_are_refused_before_anything_is_touched) {
+  for (rpc::criu_req_type type : {rpc::DUMP, rpc::RESTORE}) {
+    RpcClient client(engine_);
+    rpc::criu_req request = with_images(type);
+    request.mutable_opts()->set_lazy_pages(true);  // the fake engine cannot
+    const rpc::criu_resp reply = client.ask(request);
+    EXPECT_FALSE(reply.success());
+    EXPECT_NE(reply.cr_errmsg().find("lazy-pages"), std::string::npos);
+  }
+  EXPECT_TRUE(engine_.seen.empty());
+}
+
 TEST_F(CriuRpc, requests_that_are_not_served_are_answered_with_empty) {
   for (rpc::criu_req_type type : {rpc::EMPTY, rpc::NOTIFY, rpc::CPUINFO_DUMP, rpc::CPUINFO_CHECK}) {
     RpcClient client(engine_);
