@@ -197,13 +197,10 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
 }
 
 // Once every room has had its say: docs/adr/0011.
-Result<> number_as_inside(const FrozenTree& tree, Gathered& gathered) {
-  if (gathered.namespaces.of(0, schema::Namespace::kPid) == 0) return {};
-  const InnerPids pids = TRY(InnerPids::read(tree.tasks()));
+void number_as_inside(const InnerPids& pids, Gathered& gathered) {
   for (schema::Task& task : gathered.tasks) pids.translate(&task);
   for (schema::OpenFile* file : gathered.files.finished_records()) pids.translate(file);
   for (schema::PageMap& pages : gathered.pages) pids.translate(&pages);
-  return {};
 }
 
 // Credentials are a task's own namespace's; what belongs to files is the root's, who makes them
@@ -363,8 +360,9 @@ Result<DumpReport> dump(const DumpRequest& request) {
   // From here on no task runs our code.
   clock.begin("memory");
   TRY(pages.finish());
-  TRY(number_as_inside(tree, gathered));
-  identify_as_inside(gathered);
+  InnerPids inner;
+  if (gathered.namespaces.of(0, schema::Namespace::kPid) != 0)
+    inner = TRY(InnerPids::read(tree.tasks()));
   TRY(stop_if_cancelled(request));
 
   DumpReport report;
@@ -381,6 +379,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
   report_progress(request, "write", 0, 0);
   const schema::ChunkTable chunks = TRY(store.finish());
   TRY(gathered.files.finish());
+  number_as_inside(inner, gathered);
+  identify_as_inside(gathered);
   TRY(write_records(images, gathered, chunks));
   schema::Inventory inventory = TRY(describe_image(gathered, request, std::move(cpu)));
   inventory.set_network_lock(network.kept_name());

@@ -239,6 +239,8 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
     case schema::Namespace::kCgroup:  // shows the cgroup that one is in when it is made: see fill()
       return {};
     case schema::Namespace::kTime:
+      // One that the tree did not have is a courtesy (CONFIG_TIME_NS may be off).
+      if (record.inode() == 0 && kept_.count({room.kind, 0}) == 0) return {};
       TRY(make_time(record.time()));
       TRY(keep("time_for_children", room.kind, record.id()));
       return visit(room.kind, record.id());

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 
 namespace criu {
 namespace {
@@ -21,6 +22,8 @@ std::string name_of(int fd) {
   const ssize_t size = ::readlink(link.c_str(), name, sizeof name);
   return size > 0 ? std::string(name, static_cast<size_t>(size)) : link;
 }
+
+std::string aside(const std::string& name) { return "." + name + ".before"; }
 
 }  // namespace
 
@@ -45,14 +48,28 @@ std::string Places::named(std::string text) const {
   return text;
 }
 
-// The inventory goes first: without it the rest is no image (docs/image-format.md).
-Status remove_image_at(int directory) {
+// The inventory goes first and comes back last: without it the rest is no image
+// (docs/image-format.md).
+Status OldImage::put_aside() {
   for (const char* name :
        {"inventory.img", "tasks.img", "files.img", "shared_memory.img", "namespaces.img",
-        "cgroups.img", "seccomp.img", "pagemap.img", "pages-1.img"})
-    if (::unlinkat(directory, name, 0) != 0 && errno != ENOENT)
-      return Status::system(std::string("unlink ") + name, errno);
+        "cgroups.img", "seccomp.img", "pagemap.img", "pages-1.img"}) {
+    if (::renameat(directory_, name, directory_, aside(name).c_str()) == 0)
+      names_.emplace_back(name);
+    else if (errno != ENOENT)
+      return Status::system(std::string("rename ") + name, errno);
+  }
   return {};
+}
+
+void OldImage::drop() {
+  for (const std::string& name : names_) ::unlinkat(directory_, aside(name).c_str(), 0);
+  names_.clear();
+}
+
+OldImage::~OldImage() {
+  for (auto name = names_.rbegin(); name != names_.rend(); ++name)
+    ::renameat(directory_, aside(*name).c_str(), directory_, name->c_str());
 }
 
 Status write_file_at(int directory, const std::string& name, const std::string& content) {

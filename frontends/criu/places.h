@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "frontends/criu/descriptor.h"
 #include "frontends/criu/options.h"
@@ -28,8 +29,22 @@ class Places {
   std::string images_name_;
 };
 
-// Takes away the files of an image that a dump into the same directory is to replace.
-Status remove_image_at(int directory);
+// The image that a dump into the same directory replaces: under other names until the new one is
+// whole. The destructor puts it back, unless it was dropped.
+class OldImage {
+ public:
+  explicit OldImage(int directory) : directory_(directory) {}
+  OldImage(const OldImage&) = delete;
+  ~OldImage();
+
+  Status put_aside();
+  void drop();
+
+ private:
+  int directory_;
+  std::vector<std::string> names_;  // put aside, the inventory first
+};
+
 // Writes a whole file in a directory; what was there is lost.
 Status write_file_at(int directory, const std::string& name, const std::string& content);
 

@@ -123,11 +123,13 @@ Status Work::run_dump(bool memory_only) {
   if (options_.page_server) ready = connect_page_server(&page_server);
   if (!ready.ok()) return ready;
   // As callers are used to: a container that is dumped again is dumped into the same directory.
-  ready = remove_image_at(places_.images());
+  OldImage before(places_.images());
+  ready = before.put_aside();
   if (!ready.ok()) return fail(std::move(ready));
   DumpCall call(options_, places_.images_path(), callbacks_);
   (*call).page_server = page_server.get();
   const Answer answer = memory_only ? engine_.predump(*call) : engine_.dump(*call);
+  if (answer.status == NCR_OK) before.drop();
   if (answer.status == NCR_OK)
     keep_stats(kDumpStatsFile, dump_stats(answer.report), describe_dump(answer.report));
   return finish(memory_only ? "Pre-dumping" : "Dumping", answer, options_.tree);

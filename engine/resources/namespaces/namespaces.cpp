@@ -220,15 +220,15 @@ Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks) {
 void NamespaceTable::check_root(const Task& root, Blockers& blockers) const {
   uint32_t id = of(0, schema::Namespace::kPid);
   if (id == 0 || !records_[id - 1].external_key().empty()) return;
-  Result<std::string> text = sys::read_file_at(root.proc, "status");
-  if (!text.ok()) return;
-  Result<proc::Status> status = proc::parse_status(text.value());
-  if (!status.ok() || status.value().ns_pids.empty() || status.value().ns_pids.back() == 1) return;
-  blockers.add(root, "pid namespace",
-               strf("the root of the tree is number %d in it, not its first process",
-                    status.value().ns_pids.back()),
-               strf("dump from its first process on, or make it external: --external pid[%llu]:KEY",
-                    static_cast<unsigned long long>(records_[id - 1].inode())));
+  Result<const ThreadStatus*> status = root.status(root.pid);
+  if (!status.ok()) return;
+  const std::vector<pid_t>& numbers = status.value()->status.ns_pids;
+  if (numbers.empty() || numbers.back() == 1) return;
+  blockers.add(
+      root, "pid namespace",
+      strf("the root of the tree is number %d in it, not its first process", numbers.back()),
+      strf("dump from its first process on, or make it external: --external pid[%llu]:KEY",
+           static_cast<unsigned long long>(records_[id - 1].inode())));
 }
 
 // With its first process a pid namespace loses all others.

@@ -114,6 +114,22 @@ TEST_F(CriuRpc, an_existing_log_is_emptied_not_replaced) {
   ::close(before);
 }
 
+TEST_F(CriuRpc, an_image_is_replaced_by_a_dump_that_succeeds_and_by_no_other) {
+  ncr::test::append_to(scratch_.file("inventory.img"), "old");
+  ncr::test::append_to(scratch_.file("pages-1.img"), "old pages");
+  engine_.next = {NCR_UNSUPPORTED, "", "a sentence", 0};
+  RpcClient refused(engine_);
+  EXPECT_FALSE(refused.ask(with_images(rpc::DUMP)).success());
+  EXPECT_EQ(file_text(scratch_.file("inventory.img")), "old");
+  EXPECT_EQ(file_text(scratch_.file("pages-1.img")), "old pages");
+  engine_.next = {};
+  RpcClient done(engine_);
+  EXPECT_TRUE(done.ask(with_images(rpc::DUMP)).success());
+  EXPECT_FALSE(file_exists(scratch_.file("inventory.img")));
+  EXPECT_FALSE(file_exists(scratch_.file(".inventory.img.before")));
+  EXPECT_FALSE(file_exists(scratch_.file(".pages-1.img.before")));
+}
+
 TEST_F(CriuRpc, a_restored_sibling_is_told_with_its_pid) {
   RpcClient client(engine_);
   rpc::criu_req request = with_images(rpc::RESTORE);
