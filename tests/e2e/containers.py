@@ -1,14 +1,18 @@
 """What the tests with real container runtimes share: nativecr in PATH under the name criu, a root file system of busybox, an
 OCI bundle, and a program that counts, so that a check can tell whether it goes on from where it was."""
 
+import concurrent.futures
+import ctypes
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 
 from harness import NATIVECR, Failure, check, read, wait_until
 
+CLONE_NEWNET = 0x40000000
 APPLETS = ["sh", "sleep", "cat", "echo", "nc", "ls", "mkdir", "id", "hostname", "tty"]
 
 # Counts in memory and shows how far it is; what it began with stays in memory too.
@@ -19,6 +23,7 @@ class Workplace:
     """A temporary directory with `criu` (nativecr) in a directory of its own, first in PATH."""
 
     def __init__(self, name):
+        check(os.access(NATIVECR, os.X_OK), f"{NATIVECR} is not built: some other criu of this machine would be used")
         self.dir = tempfile.mkdtemp(prefix=f"nativecr-{name}-")
         bin_dir = self.path("bin")
         os.mkdir(bin_dir)
@@ -100,3 +105,98 @@ def bundle(workplace, runtime, name, secret, change=None):
     with open(config_file, "w", encoding="utf-8") as file:
         json.dump(config, file)
     return directory, Counter(os.path.join(rootfs, "state/count"), secret)
+
+
+class NetworkNamespace:
+    """One with a name of this test's own below /run/netns."""
+
+    def __init__(self, name):
+        self.name = f"nativecr-{os.getpid()}-{name}"
+        self.path = f"/run/netns/{self.name}"
+
+    def __enter__(self):
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+
+    def inode(self):
+        return os.stat(self.path).st_ino
+
+    def ip(self, *arguments):
+        subprocess.run(["ip", "-n", self.name, *arguments], check=True)
+
+    def run(self, *arguments):
+        return subprocess.run(["ip", "netns", "exec", self.name, *arguments], capture_output=True, text=True, check=True).stdout
+
+    def inside(self, call):
+        """What `call` returns on a thread that is in the namespace: sockets belong to where they were made."""
+        def enter_and_call():
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(self.path, "rb") as namespace:
+                check(libc.setns(namespace.fileno(), CLONE_NEWNET) == 0, f"setns: {os.strerror(ctypes.get_errno())}")
+            return call()
+
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            return thread.submit(enter_and_call).result()
+
+    def connect(self, address, port):
+        return self.inside(lambda: socket.create_connection((address, port), timeout=30))
+
+
+class Runc:
+    """One container of runc, with a state directory of its own."""
+
+    def __init__(self, workplace, name, change=None):
+        self.workplace = workplace
+        self.name = name
+        self.directory, self.counter = bundle(workplace, "runc", name, f"secret-of-{name}", change)
+        self.output = open(os.path.join(self.directory, "output"), "wb")  # noqa: SIM115
+        self.images = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        subprocess.run(["runc", "--root", self.workplace.path("runc"), "delete", "-f", self.name], check=False,
+                       capture_output=True)
+        self.output.close()
+
+    def runc(self, command, *arguments, **options):
+        images = os.path.join(self.directory, f"images-{self.images}")
+        return self.workplace.run("runc", "--root", self.workplace.path("runc"), command, *arguments, self.name,
+                                  cwd=self.directory,
+                                  logs=[os.path.join(images, "dump.log"), os.path.join(images, "restore.log")], **options)
+
+    def quiet(self, command, *arguments, **options):
+        """For commands whose standard streams become the container's."""
+        done = subprocess.run(["runc", "--root", self.workplace.path("runc"), "--log", os.path.join(self.directory, "log"),
+                               command, *arguments, self.name], cwd=self.directory, env=self.workplace.environment,
+                              stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, timeout=120, check=False,
+                              **options)
+        if done.returncode != 0:
+            said = []
+            for log in ("log", "output", f"images-{self.images}/restore.log"):
+                path = os.path.join(self.directory, log)
+                if os.path.exists(path):
+                    with open(path, encoding="utf-8", errors="replace") as file:
+                        said.append(f"--- {log}\n{file.read()[-3000:]}")
+            raise Failure(f"runc {command}: exit {done.returncode}\n" + "\n".join(said))
+
+    def start(self):
+        self.quiet("run", "-d")
+        self.counter.wait_to_start()
+
+    def status(self):
+        return json.loads(self.runc("state"))["status"]
+
+    def image_path(self):
+        return os.path.join(self.directory, f"images-{self.images}")
+
+    def checkpoint(self, *arguments):
+        self.images += 1
+        self.runc("checkpoint", "--image-path", self.image_path(), *arguments)
+
+    def restore(self, *arguments):
+        self.quiet("restore", "-d", "--image-path", self.image_path(), *arguments)

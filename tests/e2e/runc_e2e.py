@@ -1,74 +1,7 @@
-"""runc checkpoints and restores containers with nativecr as its criu: a plain one twice in a row, one that runs on, one with
-its memory dumped ahead, one in a network namespace of somebody else, one with a terminal."""
+"""runc checkpoints and restores containers with nativecr as its criu: a plain one twice in a row, one that runs on."""
 
-import array
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-
-from containers import Workplace, bundle
-from harness import Failure, check, run, wait_until
-
-
-class Runc:
-    """One container of runc, with a state directory of its own."""
-
-    def __init__(self, workplace, name, change=None):
-        self.workplace = workplace
-        self.name = name
-        self.directory, self.counter = bundle(workplace, "runc", name, f"secret-of-{name}", change)
-        self.output = open(os.path.join(self.directory, "output"), "wb")  # noqa: SIM115
-        self.images = 0
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        subprocess.run(["runc", "--root", self.workplace.path("runc"), "delete", "-f", self.name], check=False,
-                       capture_output=True)
-        self.output.close()
-
-    def runc(self, command, *arguments, **options):
-        images = os.path.join(self.directory, f"images-{self.images}")
-        return self.workplace.run("runc", "--root", self.workplace.path("runc"), command, *arguments, self.name,
-                                  cwd=self.directory,
-                                  logs=[os.path.join(images, "dump.log"), os.path.join(images, "restore.log")], **options)
-
-    def quiet(self, command, *arguments, **options):
-        """For commands whose standard streams become the container's."""
-        done = subprocess.run(["runc", "--root", self.workplace.path("runc"), "--log", os.path.join(self.directory, "log"),
-                               command, *arguments, self.name], cwd=self.directory, env=self.workplace.environment,
-                              stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, timeout=120, check=False,
-                              **options)
-        if done.returncode != 0:
-            said = []
-            for log in ("log", "output", f"images-{self.images}/restore.log"):
-                path = os.path.join(self.directory, log)
-                if os.path.exists(path):
-                    with open(path, encoding="utf-8", errors="replace") as file:
-                        said.append(f"--- {log}\n{file.read()[-3000:]}")
-            raise Failure(f"runc {command}: exit {done.returncode}\n" + "\n".join(said))
-
-    def start(self):
-        self.quiet("run", "-d")
-        self.counter.wait_to_start()
-
-    def status(self):
-        return json.loads(self.runc("state"))["status"]
-
-    def image_path(self):
-        return os.path.join(self.directory, f"images-{self.images}")
-
-    def checkpoint(self, *arguments):
-        self.images += 1
-        self.runc("checkpoint", "--image-path", self.image_path(), *arguments)
-
-    def restore(self, *arguments):
-        self.quiet("restore", "-d", "--image-path", self.image_path(), *arguments)
+from containers import Runc, Workplace
+from harness import check, run
 
 
 def check_two_cycles(workplace):
