@@ -13,7 +13,10 @@ import tempfile
 from harness import NATIVECR, Failure, check, read, wait_until
 
 CLONE_NEWNET = 0x40000000
-APPLETS = ["sh", "sleep", "cat", "echo", "nc", "ls", "mkdir", "id", "hostname", "tty"]
+APPLETS = ["sh", "sleep", "cat", "echo", "nc", "ls", "mkdir", "id", "hostname", "tty", "readlink"]
+
+# Counts in memory and on its standard output; what it began with stays in memory too.
+PRINTER = "secret=$1; n=0; while :; do n=$((n+1)); echo \"$n $secret\"; sleep 0.05; done"
 
 # Counts in memory and shows how far it is; what it began with stays in memory too.
 COUNTER = "secret=$1; n=0; while :; do n=$((n+1)); echo \"$n $secret\" > /state/count.new; mv /state/count.new /state/count; sleep 0.05; done"
@@ -50,6 +53,13 @@ class Workplace:
         return done.stdout
 
 
+def own_network():
+    """Takes this process, and whatever it starts from now on, into a network of their own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    check(libc.unshare(CLONE_NEWNET) == 0, f"unshare: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
 def make_rootfs(directory):
     """busybox and what a container expects to find."""
     for name in ("bin", "proc", "sys", "dev", "tmp", "etc", "state", "run"):
@@ -57,6 +67,30 @@ def make_rootfs(directory):
     shutil.copy("/bin/busybox", os.path.join(directory, "bin/busybox"))
     for applet in APPLETS:
         os.symlink("busybox", os.path.join(directory, "bin", applet))
+
+
+def add_programs(rootfs, *programs):
+    """Programs of this machine and the libraries they are linked with, at the same places."""
+    for program in programs:
+        path = shutil.which(program)
+        if path is None:
+            raise Failure(f"{program} is not installed")
+        told = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+        libraries = [word for word in told.split() if word.startswith("/")]
+        for file in [path, *libraries]:
+            place = os.path.join(rootfs, file.lstrip("/"))
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            shutil.copy(file, place)
+
+
+def archive_rootfs(workplace, name, *programs):
+    """A root file system in an archive, for runtimes that import one as an image. Returns the archive's path."""
+    rootfs = workplace.path(f"{name}-rootfs")
+    make_rootfs(rootfs)
+    add_programs(rootfs, *programs)
+    archive = workplace.path(f"{name}.tar")
+    workplace.run("tar", "-C", rootfs, "-cf", archive, ".")
+    return archive
 
 
 class Counter:

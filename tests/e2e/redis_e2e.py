@@ -1,73 +1,24 @@
 """redis-server with 100,000 keys, expiring ones among them, survives ten checkpoints."""
 
-import socket
 import time
 
 from harness import Target, check, resources, run, ten_cycles, wait_until
+from redis_client import Redis, answers, check_keys, fill_keys
 
 KEYS = 100_000
-PORT = 16399
-
-
-class Redis:
-    """As much of the protocol as this test needs: inline pipelines of commands, simple replies."""
-
-    def __init__(self):
-        self.connection = socket.create_connection(("127.0.0.1", PORT), timeout=20)
-        self.replies = self.connection.makefile("rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.replies.close()
-        self.connection.close()
-
-    def send(self, *words):
-        encoded = [str(word).encode() for word in words]
-        return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in encoded)
-
-    def reply(self):
-        line = self.replies.readline().rstrip(b"\r\n")
-        kind, rest = line[:1], line[1:]
-        if kind == b"$":
-            if rest == b"-1":
-                return None
-            return self.replies.read(int(rest) + 2)[:-2].decode()
-        if kind == b":":
-            return int(rest)
-        return rest.decode()
-
-    def call(self, *words):
-        self.connection.sendall(self.send(*words))
-        return self.reply()
-
-    def pipeline(self, commands):
-        self.connection.sendall(b"".join(self.send(*command) for command in commands))
-        return [self.reply() for _ in commands]
-
-
-def answers():
-    try:
-        with Redis() as redis:
-            return redis.call("PING") == "PONG"
-    except OSError:
-        return False
+ADDRESS = ("127.0.0.1", 16399)
 
 
 def fill():
-    with Redis() as redis:
-        for start in range(0, KEYS, 1000):
-            redis.pipeline([("SET", f"key:{n}", f"value-{n * 7}") for n in range(start, start + 1000)])
+    with Redis(*ADDRESS) as redis:
+        fill_keys(redis, KEYS)
         redis.pipeline([("SET", f"soon:{n}", "x", "PX", 500) for n in range(100)])
         redis.pipeline([("SET", f"later:{n}", "y", "EX", 3600) for n in range(100)])
 
 
 def prove(cycle):
-    with Redis() as redis:
-        sample = range(cycle, KEYS, 97)
-        values = redis.pipeline([("GET", f"key:{n}") for n in sample])
-        check(values == [f"value-{n * 7}" for n in sample], "a key lost its value")
+    with Redis(*ADDRESS) as redis:
+        check_keys(redis, KEYS, cycle)
         check(redis.call("INCR", "cycles") == cycle + 1, "the counter of cycles is off")
         left = redis.call("TTL", "later:5")
         check(0 < left <= 3600, f"a key of one hour has {left} s to live")
@@ -79,9 +30,9 @@ def prove(cycle):
 
 
 def main():
-    argv = ["redis-server", "--port", str(PORT), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    argv = ["redis-server", "--bind", ADDRESS[0], "--port", str(ADDRESS[1]), "--save", "", "--appendonly", "no"]
     with Target(argv, "redis") as target:
-        wait_until(answers, "redis to answer")
+        wait_until(lambda: answers(*ADDRESS), "redis to answer")
         fill()
         before = ten_cycles(target, prove)
         after = resources(target.pid)
