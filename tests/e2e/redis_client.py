@@ -6,10 +6,15 @@ from harness import check
 
 
 class Redis:
-    """As much of the protocol as the tests need: pipelines of commands, simple replies."""
+    """As much of the protocol as the tests need: pipelines of commands, simple replies. An address without a port is a path."""
 
-    def __init__(self, host, port):
-        self.connection = socket.create_connection((host, port), timeout=20)
+    def __init__(self, host, port=None):
+        if port is None:
+            self.connection = socket.socket(socket.AF_UNIX)
+            self.connection.settimeout(20)
+            self.connection.connect(host)
+        else:
+            self.connection = socket.create_connection((host, port), timeout=20)
         self.replies = self.connection.makefile("rb")
 
     def __enter__(self):
@@ -43,9 +48,9 @@ class Redis:
         return [self.reply() for _ in commands]
 
 
-def answers(host, port):
+def answers(*address):
     try:
-        with Redis(host, port) as redis:
+        with Redis(*address) as redis:
             return redis.call("PING") == "PONG"
     except OSError:
         return False
