@@ -1,51 +1,16 @@
 """Podman with runc checkpoints and restores containers with nativecr as its criu: twice in a row, running on, through an archive,
-with the memory dumped ahead and with statistics. Its storage lies in a temporary directory."""
+with statistics, with a terminal."""
 
 import json
 
-from containers import Workplace, make_rootfs
+from containers import PRINTER, Workplace, archive_rootfs
 from harness import check, run, wait_until
-
-PRINTER = "secret=$1; n=0; while :; do n=$((n+1)); echo \"$n $secret\"; sleep 0.05; done"
-LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
-
-
-class Podman:
-    def __init__(self, workplace):
-        self.workplace = workplace
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, trace):
-        for name in self.podman("ps", "-aq").split():
-            self.podman("rm", "-f", "-t", "0", name)
-
-    def podman(self, *arguments):
-        return self.workplace.run(
-            "podman", "--runtime", "/usr/sbin/runc", "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs",
-            "--events-backend", "file", "--root", self.workplace.path("root"), "--runroot", self.workplace.path("run"),
-            "--tmpdir", self.workplace.path("tmp"), *arguments)
-
-    def logged(self, name):
-        return [int(line.split()[0]) for line in self.podman("logs", name).splitlines() if line]
-
-    def running(self, name):
-        return json.loads(self.podman("inspect", name))[0]["State"]["Running"]
-
-    def check_goes_on(self, name, before):
-        wait_until(lambda: self.logged(name)[-1] > before, f"{name} to go on beyond {before}")
-        numbers = [number for number in self.logged(name) if number >= before]
-        check(numbers == sorted(set(numbers)), f"{name} counts anew: {numbers[-20:]}")
+from podman_engine import Podman
 
 
 def start(podman, workplace):
-    rootfs = workplace.path("rootfs")
-    make_rootfs(rootfs)
-    archive = workplace.path("rootfs.tar")
-    workplace.run("tar", "-C", rootfs, "-cf", archive, ".")
-    podman.podman("import", archive, "box")
-    podman.podman("run", "-d", "--name", "plain", "--network=none", *LIMITS, "box", "/bin/sh", "-c", PRINTER, "sh", "secret")
+    podman.podman("import", archive_rootfs(workplace, "box"), "box")
+    podman.run_detached("plain", "box", "/bin/sh", "-c", PRINTER, "sh", "secret")
     wait_until(lambda: podman.logged("plain"), "the container to print")
 
 
@@ -82,6 +47,17 @@ def check_archive(podman, workplace):
     podman.check_goes_on("moved", before)
 
 
+def check_terminal(podman):
+    podman.run_detached("terminal", "box", "/bin/sh", "-c", PRINTER, "sh", "secret", options=["-t", "--network=none"])
+    wait_until(lambda: podman.logged("terminal"), "the container with a terminal to print")
+    for _ in range(2):
+        podman.podman("container", "checkpoint", "terminal")
+        before = podman.logged("terminal")[-1]
+        podman.podman("container", "restore", "terminal")
+        podman.check_goes_on("terminal", before)
+        check("/dev/pts/0" in podman.podman("exec", "terminal", "readlink", "/proc/1/fd/1"), "the program has lost its terminal")
+
+
 def main():
     with Workplace("podman") as workplace, Podman(workplace) as podman:
         start(podman, workplace)
@@ -89,6 +65,7 @@ def main():
         check_leave_running(podman)
         check_statistics(podman)
         check_archive(podman, workplace)
+        check_terminal(podman)
 
 
 if __name__ == "__main__":
