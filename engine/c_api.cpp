@@ -3,7 +3,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/base/ids.h"
 #include "engine/c_request.h"
+#include "engine/dedup.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_reader.h"
 #include "engine/report/json.h"
@@ -138,21 +140,41 @@ ncr_status ncr_verify(const char* images_dir, char** report, ncr_error** error) 
   return NCR_OK;
 }
 
-ncr_status ncr_predump(const ncr_dump_options*, char**, ncr_error** error) {
-  return ncr::fail(ncr::Error::unsupported("pre-dumps are not built into this version"), error);
+ncr_status ncr_predump(const ncr_dump_options* options, char** report, ncr_error** error) {
+  ncr::Result<ncr::DumpRequest> request = ncr::dump_request(options);
+  if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<ncr::DumpReport> done = ncr::predump(request.value());
+  if (!done.ok()) return ncr::fail(done.error(), error);
+  ncr::put_report(ncr::to_json(done.value()), report);
+  return NCR_OK;
 }
 
-ncr_status ncr_page_server(const ncr_page_server_options*, char**, ncr_error** error) {
-  return ncr::fail(ncr::Error::unsupported("the page server is not built into this version"),
-                   error);
+ncr_status ncr_page_server(const ncr_page_server_options* options, char** report,
+                           ncr_error** error) {
+  ncr::Result<ncr::PageServerRequest> request = ncr::page_server_request(options);
+  if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<ncr::PageServerReport> done = ncr::serve_pages(request.value());
+  if (!done.ok()) return ncr::fail(done.error(), error);
+  ncr::put_report(ncr::pages_json(done.value().bytes / ncr::kPageSize), report);
+  return NCR_OK;
 }
 
-ncr_status ncr_lazy_pages(const ncr_lazy_pages_options*, char**, ncr_error** error) {
-  return ncr::fail(ncr::Error::unsupported("lazy pages are not built into this version"), error);
+ncr_status ncr_lazy_pages(const ncr_lazy_pages_options* options, char** report, ncr_error** error) {
+  ncr::Result<ncr::LazyPagesRequest> request = ncr::lazy_pages_request(options);
+  if (!request.ok()) return ncr::fail(request.error(), error);
+  ncr::Result<ncr::PagerReport> done = ncr::serve_lazy_pages(request.value());
+  if (!done.ok()) return ncr::fail(done.error(), error);
+  ncr::put_report(ncr::to_json(done.value()), report);
+  return NCR_OK;
 }
 
-ncr_status ncr_dedup(const char*, char**, ncr_error** error) {
-  return ncr::fail(ncr::Error::unsupported("dedup is not built into this version"), error);
+ncr_status ncr_dedup(const char* images_dir, char** report, ncr_error** error) {
+  if (images_dir == nullptr)
+    return ncr::fail(ncr::Error::usage("no images directory was named"), error);
+  ncr::Result<ncr::DedupReport> done = ncr::dedup(images_dir);
+  if (!done.ok()) return ncr::fail(done.error(), error);
+  ncr::put_report(ncr::pages_json(done.value().pages), report);
+  return NCR_OK;
 }
 
 }  // extern "C"

@@ -153,4 +153,31 @@ Result<RestoreRequest> restore_request(const ncr_restore_options* given) {
   return request;
 }
 
+Result<LazyPagesRequest> lazy_pages_request(const ncr_lazy_pages_options* given) {
+  ncr_lazy_pages_options options =
+      TRY(widened(given, ncr_lazy_pages_options NCR_LAZY_PAGES_OPTIONS_INIT));
+  if (options.images_dir == nullptr) return Error::usage("no images directory was named");
+  LazyPagesRequest request;
+  request.images_dir = options.images_dir;
+  request.socket_path = text_or_empty(options.socket_path);
+  request.page_server = options.page_server;
+  request.status_fd = options.status_fd;
+  request.callbacks = wrap(options.callbacks);
+  return request;
+}
+
+Result<PageServerRequest> page_server_request(const ncr_page_server_options* given) {
+  ncr_page_server_options options =
+      TRY(widened(given, ncr_page_server_options NCR_PAGE_SERVER_OPTIONS_INIT));
+  if (options.images_dir == nullptr) return Error::usage("no images directory was named");
+  PageServerRequest request;
+  request.images_dir = options.images_dir;
+  request.address = text_or_empty(options.address);
+  request.port = options.port;
+  request.socket = options.socket;
+  request.status_fd = options.status_fd;
+  request.callbacks = wrap(options.callbacks);
+  return request;
+}
+
 }  // namespace ncr

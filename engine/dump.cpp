@@ -14,9 +14,11 @@
 #include "engine/base/undo.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
+#include "engine/memory/lazy_ranges.h"
 #include "engine/memory/memory_dump.h"
-#include "engine/memory/page_store.h"
 #include "engine/memory/vma_reader.h"
+#include "engine/memory_writer.h"
+#include "engine/page_server.h"
 #include "engine/rehearsal.h"
 #include "engine/request.h"
 #include "engine/resources/cgroup/cgroup.h"
@@ -283,11 +285,12 @@ class PageReading {
     store_.abandon();
   }
 
-  void begin() {
+  void begin(const InnerPids& pids) {
     gathered_.pages.resize(gathered_.tasks.size());
     memories_.reserve(gathered_.tasks.size());
     for (const schema::Task& task : gathered_.tasks)
-      memories_.push_back({task.pid(), task.comm(), nullptr});
+      memories_.push_back(
+          {{task.pid(), pids.of(task.pid()), lazy_ranges(task)}, task.comm(), nullptr});
     for (size_t i = 0; i < gathered_.tasks.size(); i++)
       if (gathered_.tasks[i].state() != schema::TASK_ZOMBIE)
         memories_[i].memory = gathered_.tasks[i].mutable_memory();
@@ -301,18 +304,18 @@ class PageReading {
  private:
   // The task's record itself is written to meanwhile.
   struct MemoryOf {
-    pid_t pid;
+    TaskPages task;
     std::string comm;
     schema::Memory* memory;
   };
 
   Result<> read() {
     for (size_t i = 0; i < memories_.size() && !abandoned_; i++) {
-      const MemoryOf& task = memories_[i];
+      const auto& [task, comm, memory] = memories_[i];
       gathered_.pages[i].set_pid(task.pid);
-      if (task.memory == nullptr) continue;
-      TRY_WHILE(store_.add_task(task.pid, task.memory, &gathered_.pages[i]),
-                "memory of task %d (%s)", task.pid, task.comm.c_str());
+      if (memory == nullptr) continue;
+      TRY_WHILE(store_.add_task(task, memory, &gathered_.pages[i]), "memory of task %d (%s)",
+                task.pid, comm.c_str());
     }
     TRY(gathered_.shared_memory.store_pages(store_));
     return store_.read_all();
@@ -326,21 +329,46 @@ class PageReading {
   Errand errand_;  // last: its work uses the others
 };
 
+// Until the restored tree has all of its memory. Before it has any, the tree can still run on here;
+// later there would be two of it.
+Result<> serve_pages_of(FrozenTree& tree, const MemoryWriter& writer, const DumpRequest& request) {
+  ServedPages pages{writer.remote(), writer.store().remote_bytes(), writer.uuid()};
+  if (request.callbacks.hook) TRY(request.callbacks.hook({.name = "status-ready"}));
+  Result<> served = serve_fetches(request.page_server, &pages, request.callbacks);
+  if (served.ok() || pages.fetched == 0) return served;
+  TRY(tree.finish(FinalState::kStop));
+  return std::move(served).take_error().while_doing(
+      "a lazy restore ended before it had all pages; the tree is left stopped here (SIGCONT lets "
+      "it "
+      "run on, if the restored one is dead)");
+}
+
+Result<> check_request(const DumpRequest& request) {
+  if (!request.lazy_pages) return {};
+  if (request.page_server < 0)
+    return Error::usage("lazy pages need a socket at which they can be fetched (page server)");
+  if (request.final_state == FinalState::kRun)
+    return Error::usage("a tree whose pages are fetched by a lazy restore cannot run on");
+  return {};
+}
+
 }  // namespace
 
 // Everything between freeze() and finish() is frozen time, the number users feel. Until commit()
 // every early return leaves the tree running as if we had never come.
 Result<DumpReport> dump(const DumpRequest& request) {
   PhaseClock clock;
+  TRY(check_request(request));
   clock.begin("open image");
-  ImageDir images = TRY(ImageDir::create(request.images_dir));
   const bool runs_on = request.final_state == FinalState::kRun;
-  PageStore store = TRY(PageStore::create(images, request.threads, runs_on ? kStagingBytes : 0));
+  MemoryWriter writer =
+      TRY(MemoryWriter::create(request, TasksMeanwhile::kStandStill, runs_on ? kStagingBytes : 0));
+  ImageDir& images = writer.images();
   VmaReader vmas(worker_threads(request.threads));
   schema::Cpu cpu = TRY(describe_this_cpu());
   namespaces::Links own = TRY(namespaces::own_links());
   Gathered gathered(std::move(own));
-  PageReading pages(store, gathered);
+  PageReading pages(writer.store(), gathered);
   rehearse(request.pid);
 
   clock.begin("freeze");
@@ -355,10 +383,13 @@ Result<DumpReport> dump(const DumpRequest& request) {
   NetworkLock network = TRY(gathered.connections.lock(request.network_lock));
   TRY(gathered.connections.read());
   clock.begin("ask");
-  pages.begin();
+  InnerPids pids;  // as the parent image has them
+  if (!request.parent_images.empty()) pids = TRY(InnerPids::read(tree.tasks()));
+  pages.begin(pids);
   TRY(ask_tree(tree, gathered, request));
   // From here on no task runs our code.
   clock.begin("memory");
+  const uint64_t waited = monotonic_ns();
   TRY(pages.finish());
   InnerPids inner;
   if (gathered.namespaces.of(0, schema::Namespace::kPid) != 0)
@@ -366,6 +397,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   TRY(stop_if_cancelled(request));
 
   DumpReport report;
+  report.memory_ns = monotonic_ns() - waited;
   if (request.final_state != FinalState::kKill) {
     gathered.connections.let_go();
     TRY(network.unlock());
@@ -377,18 +409,25 @@ Result<DumpReport> dump(const DumpRequest& request) {
   }
   clock.begin("write");
   report_progress(request, "write", 0, 0);
-  const schema::ChunkTable chunks = TRY(store.finish());
+  const uint64_t begun = monotonic_ns();
+  const schema::ChunkTable chunks = TRY(writer.finish());
   TRY(gathered.files.finish());
   number_as_inside(inner, gathered);
   identify_as_inside(gathered);
   TRY(write_records(images, gathered, chunks));
   schema::Inventory inventory = TRY(describe_image(gathered, request, std::move(cpu)));
+  TRY(writer.describe(&inventory));
   inventory.set_network_lock(network.kept_name());
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
+  report.write_ns = monotonic_ns() - begun;
   // A caller that has no use for the image after all keeps the tree.
   Undo withdraw([&] { images.withdraw(); });
   if (request.callbacks.hook) TRY(request.callbacks.hook({"post-dump", request.pid, -1}));
+  if (request.lazy_pages) {
+    clock.begin("serve pages");
+    TRY(serve_pages_of(tree, writer, request));
+  }
   if (request.final_state == FinalState::kKill)
     TRY(gathered.connections.vanish(tree.tasks(), network));
   withdraw.cancel();
@@ -402,12 +441,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   report.tasks = static_cast<uint32_t>(gathered.tasks.size());
   for (const schema::Task& task : gathered.tasks)
     report.threads += static_cast<uint32_t>(task.threads_size());
-  report.image_bytes = images.bytes_written();
-  PageStoreStats stats = store.stats();
-  report.pages_scanned = stats.pages_scanned;
-  report.pages_written = stats.pages_written;
-  report.pages_zero = stats.pages_zero;
-  report.pages_shared = stats.pages_shared;
+  writer.count(&report);
   report.total_ns = clock.total_ns();
   report.phases = clock.phases();
   if (!request.trace_file.empty()) {

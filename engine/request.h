@@ -102,6 +102,14 @@ struct DumpReport {
   uint64_t pages_written = 0;
   uint64_t pages_zero = 0;
   uint64_t pages_shared = 0;
+  uint64_t pages_parent = 0;  // the parent image has them
+  uint64_t pages_lazy = 0;    // not written but served
+  // Of these, pages of shared memory objects:
+  uint64_t shpages_scanned = 0;
+  uint64_t shpages_written = 0;
+  uint64_t shpages_parent = 0;
+  uint64_t memory_ns = 0;  // waiting for pages to be read
+  uint64_t write_ns = 0;   // and to be written
   std::vector<Phase> phases;
 };
 
@@ -165,6 +173,8 @@ struct Blocker {  // one thing of a tree that cannot be dumped
 
 Result<DumpReport> dump(const DumpRequest& request);
 Result<RestoreReport> restore(const RestoreRequest& request);
+// The memory of the tree, which runs on meanwhile: an image that can be the parent of another.
+Result<DumpReport> predump(const DumpRequest& request);
 Result<std::vector<Blocker>> find_blockers(const DumpRequest& request);  // freezes, looks, thaws
 
 }  // namespace ncr

@@ -17,6 +17,9 @@
 #include "engine/base/sys.h"
 #include "engine/base/undo.h"
 #include "engine/image/cpu.h"
+#include "engine/lazy_pages.h"
+#include "engine/memory/lazy_handover.h"
+#include "engine/memory/lazy_ranges.h"
 #include "engine/memory/restorer_launch.h"
 #include "engine/memory/staged_memory.h"
 #include "engine/resources/cgroup/cgroup_restore.h"
@@ -25,8 +28,8 @@
 #include "engine/resources/lsm/lsm.h"
 #include "engine/resources/shared_memory/shared_memory.h"
 #include "engine/resources/sysv_shm/sysv_shm.h"
-#include "engine/resources/tty/orphan_terminals.h"
 #include "engine/resources/tcp_socket/revival.h"
+#include "engine/resources/tty/orphan_terminals.h"
 #include "engine/restore_plan.h"
 #include "engine/tree/birth.h"
 #include "engine/tree/coordinator.h"
@@ -150,6 +153,12 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
       TRY(cgroup::Cgroups::create(*plan.image, request, plan.service_fd_base));
   if (!namespaces.empty()) namespaces.set_cgroups(&cgroups);
   HalfTree tree(plan, born, sync, cancelled);
+  Fd lazy;
+  if (plan.lazy_socket >= 0) {
+    lazy = Fd(TRY(SYSCALL(::fcntl(plan.lazy_socket, F_DUPFD_CLOEXEC, plan.service_fd_base),
+                          "fcntl F_DUPFD_CLOEXEC")));
+    plan.lazy_socket = lazy.get();
+  }
   plan.shift = TRY(choose_shift(*plan.image));
   auto check = [&tree] { return tree.check(); };
   // What a child says went wrong is better than that something did.
@@ -188,6 +197,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   TRY(cgroups.finish(live_tasks(plan, born)));
   segments.let_go();
   clock.begin("release");
+  if (plan.lazy_socket >= 0) TRY(start_lazy_pages(plan.lazy_socket, live_tasks(plan, born).size()));
   const pid_t root = born.outer(0);
   TRY(call_hook(request, "post-restore", root));
   TRY(call_hook(request, "pre-resume", root));
@@ -257,6 +267,11 @@ Result<> check_request(const RestoreRequest& request) {
   return {};
 }
 
+std::string lazy_pages_socket(const RestoreRequest& request) {
+  return request.lazy_pages_socket.empty() ? request.images_dir + "/" + kLazyPagesSocket
+                                           : request.lazy_pages_socket;
+}
+
 }  // namespace
 
 Result<RestoreReport> restore(const RestoreRequest& request) {
@@ -264,10 +279,17 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   TRY(check_request(request));
   clock.begin("read image");
   Image image = TRY(Image::open(request.images_dir, PageCheck::kVerify));
+  TRY(refuse_memory_only(image));
   schema::Cpu cpu = TRY(describe_this_cpu());
   TRY(check_cpu(image.inventory, cpu));
   clock.begin("plan");
+  Fd lazy;
+  if (request.lazy_pages) {
+    lazy = TRY(greet_lazy_pages(lazy_pages_socket(request), image.inventory.uuid()));
+    (void)take_lazy_pages(&image);
+  }
   RestorePlan plan = TRY(plan_restore(image, request));
+  plan.lazy_socket = lazy.get();
   if (!plan.renumbered) TRY(check_pids_free(plan));
   TRY(lsm::check_module(image, request));
   TRY(credentials::check_capabilities(image));

@@ -41,6 +41,7 @@ struct RestorePlan {
   std::vector<TaskPlan> tasks;  // tasks[0] is the root; creators before whom they create
   int service_fd_base = 0;      // above every descriptor number of the image
   bool renumbered = false;      // the root gets its number in another pid namespace than ours
+  int lazy_socket = -1;         // of whom lazy pages come from; -1: nothing is left for later
   uint64_t shift = 0;           // docs/adr/0003; chosen by the coordinator, not by plan_restore
 };
 

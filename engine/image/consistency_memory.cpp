@@ -143,7 +143,7 @@ class PageMaps {
       for (const schema::Vma& vma : task.memory().vmas()) {
         if (has_private_pages(vma)) append(&room, vma.start(), vma.end());
       }
-      TRY(check_runs(map->second, room, name_of(task)));
+      TRY(check_runs(map->second, &room, name_of(task)));
     }
     if (found == image_.task_pages.size()) return {};
     return bad(kPagemapFile, "a page map", "its task is not in the image");
@@ -157,15 +157,27 @@ class PageMaps {
       found++;
       RunSet room;
       append(&room, 0, page_ceil(object.size()));
-      TRY(check_runs(map->second, room,
-                     strf("shared memory %llu", static_cast<unsigned long long>(object.id()))));
+      TRY(check_runs(map->second, &room, name_of_object(object.id())));
     }
     if (found == image_.shmem_pages.size()) return {};
     return bad(kPagemapFile, "a page map", "its shared memory is not in the image");
   }
 
+  // Whatever memory they are of.
+  Result<> check_all() {
+    for (const auto& [pid, map] : image_.task_pages)
+      TRY(check_runs(map, nullptr, strf("process %d", pid)));
+    for (const auto& [id, map] : image_.shmem_pages)
+      TRY(check_runs(map, nullptr, name_of_object(id)));
+    return {};
+  }
+
  private:
-  Result<> check_runs(const schema::PageMap& map, const RunSet& room, const std::string& whose) {
+  static std::string name_of_object(uint64_t id) {
+    return strf("shared memory %llu", static_cast<unsigned long long>(id));
+  }
+
+  Result<> check_runs(const schema::PageMap& map, const RunSet* room, const std::string& whose) {
     uint64_t before = 0;
     for (const schema::PageRun& run : map.runs()) {
       const char* wrong = wrong_run(run, room, before);
@@ -179,27 +191,51 @@ class PageMaps {
     return {};
   }
 
-  const char* wrong_run(const schema::PageRun& run, const RunSet& room, uint64_t before) const {
+  const char* wrong_run(const schema::PageRun& run, const RunSet* room, uint64_t before) const {
     if (!is_aligned(run.start()) || run.pages() == 0 || run.start() > kMostFile ||
         run.pages() > kMostFile / kPageSize) {
       return "not possible";
     }
     if (run.start() < before) return "they overlap others, or do not come behind them";
-    if (!contains(room, {run.start(), run.pages()})) return "they lie outside of its memory";
+    if (room != nullptr && !contains(*room, {run.start(), run.pages()}))
+      return "they lie outside of its memory";
+    return wrong_place(run);
+  }
+
+  const char* wrong_place(const schema::PageRun& run) const {
     switch (run.place_case()) {
       case schema::PageRun::kZero:
         return run.zero() ? nullptr : "nowhere";
-      case schema::PageRun::kStored: {
-        uint64_t bytes = run.pages() * kPageSize;
-        bool inside = bytes <= stored_bytes_ && run.stored() <= stored_bytes_ - bytes;
-        return inside && is_aligned(run.stored()) ? nullptr : "they lie outside of pages-1.img";
-      }
+      case schema::PageRun::kStored:
+        if (!is_inside(run.stored(), run.pages(), stored_bytes_))
+          return "they lie outside of pages-1.img";
+        return wrong_if_dropped(run.stored(), run.pages());
       case schema::PageRun::kInParent:
-        return "they lie in a parent image, and there is none";
+        if (image_.parents_start == 0) return "they lie in a parent image, and there is none";
+        if (!is_inside(run.in_parent(), run.pages(), kMostFile) ||
+            !image_.pages.contains(image_.parents_start + run.in_parent(), run.pages() * kPageSize))
+          return "they lie outside of the parent images";
+        return wrong_if_dropped(image_.parents_start + run.in_parent(), run.pages());
+      case schema::PageRun::kRemote:
+        return is_inside(run.remote(), run.pages(), image_.inventory.remote_pages())
+                   ? nullptr
+                   : "they lie outside of what the dump serves";
       case schema::PageRun::PLACE_NOT_SET:
         return "nowhere";
     }
     return "nowhere";
+  }
+
+  static bool is_inside(uint64_t offset, uint64_t pages, uint64_t size) {
+    const uint64_t bytes = pages * kPageSize;
+    return is_aligned(offset) && bytes <= size && offset <= size - bytes;
+  }
+
+  // Who reads page maps alone does not restore.
+  const char* wrong_if_dropped(uint64_t offset, uint64_t pages) const {
+    if (image_.dropped.empty() || image_.tasks.empty()) return nullptr;
+    const bool lost = !intersection(image_.dropped, {{offset, pages}}).empty();
+    return lost ? "they were given up to a later image (dedup): use that one" : nullptr;
   }
 
   const Image& image_;
@@ -234,3 +270,11 @@ Result<> check_page_maps(const Image& image) {
 }
 
 }  // namespace ncr::consistency
+
+namespace ncr {
+
+Result<> check_page_maps_alone(const Image& image) {
+  return consistency::PageMaps(image).check_all();
+}
+
+}  // namespace ncr

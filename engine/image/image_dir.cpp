@@ -23,8 +23,6 @@
 namespace ncr {
 namespace {
 
-constexpr char kTemporaryInventory[] = ".inventory.img.new";
-
 // The pid that holds the flock of this directory, from /proc/locks; 0 if it cannot be seen (another
 // pid namespace).
 pid_t flock_holder(const Fd& dir) {
@@ -74,13 +72,14 @@ ImageDir::~ImageDir() {
   if (!dir_.valid() || committed_) return;
   if (inventory_begun_) {
     (void)::unlinkat(dir_.get(), kInventoryFile, 0);  // first: from here on it is no image
-    (void)::unlinkat(dir_.get(), kTemporaryInventory, 0);
+    (void)::unlinkat(dir_.get(), kNewInventoryFile, 0);
   }
   for (const Made& file : files_) (void)::unlinkat(dir_.get(), file.name.c_str(), 0);
+  if (linked_parent_) (void)::unlinkat(dir_.get(), kParentLink, 0);
   if (made_dir_) (void)::rmdir(path_.c_str());
 }
 
-Result<ImageDir> ImageDir::create(const std::string& path) {
+Result<ImageDir> ImageDir::create(const std::string& path, PagesAt pages) {
   if (path.empty()) return Error::usage("no image directory was named");
   Result<int> made =
       SYSCALL(::mkdir(path.c_str(), 0700), "create image directory %s", path.c_str());
@@ -92,7 +91,7 @@ Result<ImageDir> ImageDir::create(const std::string& path) {
   }
   ImageDir images(dir.take(), path, made.ok());
   TRY(images.lock());
-  TRY(images.refuse_leftovers());
+  TRY(images.refuse_leftovers(pages));
   return images;
 }
 
@@ -107,9 +106,10 @@ Result<> ImageDir::lock() {
                            path_.c_str(), who.c_str()));
 }
 
-Result<> ImageDir::refuse_leftovers() {
-  for (const char* name :
-       {kInventoryFile, kTasksFile, kFilesFile, kSharedMemoryFile, kPagemapFile, kPagesFile}) {
+Result<> ImageDir::refuse_leftovers(PagesAt pages) {
+  for (const char* name : {kInventoryFile, kTasksFile, kFilesFile, kSharedMemoryFile, kPagemapFile,
+                           kPageHashesFile, kPagesFile}) {
+    if (name == kPagesFile && pages == PagesAt::kServer) continue;
     struct stat status {};
     if (::fstatat(dir_.get(), name, &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
     if (name == kInventoryFile) {
@@ -142,6 +142,21 @@ Result<> ImageDir::write_records(const std::string& name,
   return explain_no_room(written.take_error().while_doing(path_ + "/" + name), path_);
 }
 
+void ImageDir::add_elsewhere(const std::string& name, uint64_t size) {
+  elsewhere_.push_back({name, size});
+}
+
+Result<> ImageDir::link_parent(const std::string& parent) {
+  struct stat old {};
+  if (::fstatat(dir_.get(), kParentLink, &old, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(old.st_mode))
+    TRY(SYSCALL(::unlinkat(dir_.get(), kParentLink, 0), "remove %s/%s", path_.c_str(),
+                kParentLink));
+  TRY(SYSCALL(::symlinkat(parent.c_str(), dir_.get(), kParentLink), "link %s/%s to %s",
+              path_.c_str(), kParentLink, parent.c_str()));
+  linked_parent_ = true;
+  return {};
+}
+
 Result<Fd> ImageDir::create_raw(const std::string& name) {
   TRY(create_file(name, {}));
   int copy = TRY(SYSCALL(::fcntl(files_.back().fd.get(), F_DUPFD_CLOEXEC, 0), "dup %s/%s",
@@ -158,6 +173,11 @@ Result<> ImageDir::list_files(schema::Inventory* inventory) {
     entry->set_name(file.name);
     entry->set_size(static_cast<uint64_t>(status.st_size));
     entry->set_xxh3_128(file.checksum);
+  }
+  for (const Elsewhere& file : elsewhere_) {
+    schema::FileEntry* entry = inventory->add_files();
+    entry->set_name(file.name);
+    entry->set_size(file.size);
   }
   return {};
 }
@@ -178,7 +198,7 @@ Result<> ImageDir::sync_files() {
 Result<> ImageDir::publish(const std::string& inventory) {
   inventory_begun_ = true;
   Fd fd = TRY_WHILE(
-      sys::open_at(dir_, kTemporaryInventory, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600), "%s",
+      sys::open_at(dir_, kNewInventoryFile, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600), "%s",
       path_.c_str());
   Result<> written = sys::write_all(fd, inventory.data(), inventory.size());
   if (!written.ok()) {
@@ -192,8 +212,8 @@ Result<> ImageDir::publish(const std::string& inventory) {
     Fd above = TRY(sys::open(parent.c_str(), O_RDONLY | O_DIRECTORY));
     TRY(SYSCALL(::fsync(above.get()), "sync %s", parent.c_str()));
   }
-  TRY(SYSCALL(::renameat(dir_.get(), kTemporaryInventory, dir_.get(), kInventoryFile),
-              "create %s/%s", path_.c_str(), kInventoryFile));
+  TRY(SYSCALL(::renameat(dir_.get(), kNewInventoryFile, dir_.get(), kInventoryFile), "create %s/%s",
+              path_.c_str(), kInventoryFile));
   // ... and one for the inventory itself.
   TRY(SYSCALL(::fsync(dir_.get()), "sync %s", path_.c_str()));
   return {};

@@ -24,16 +24,24 @@ inline constexpr char kCgroupsFile[] = "cgroups.img";             // CgroupHiera
 inline constexpr char kSeccompFile[] = "seccomp.img";             // SeccompFilter; may be absent
 inline constexpr char kPagemapFile[] = "pagemap.img";             // ChunkTable, then PageMap ...
 inline constexpr char kPagesFile[] = "pages-1.img";               // raw pages
+inline constexpr char kPageHashesFile[] = "page_hashes.img";      // PageHashes; may be absent
+// Of an image that is being changed (engine/dedup.cpp); no part of it.
+inline constexpr char kNewInventoryFile[] = ".inventory.img.new";
+inline constexpr char kNewPagemapFile[] = ".pagemap.img.new";
+inline constexpr char kParentLink[] = "parent";  // to the directory of the parent
 
 // Adds the way out to an error that says that the file system of `path` is full; others stay as
 // they are.
 Error explain_no_room(Error error, const std::string& path);
 
+// A page server may be writing pages-1.img into the same directory.
+enum class PagesAt { kDir, kServer };
+
 class [[nodiscard]] ImageDir {
  public:
   // Creates the directory if needed (0700). Refuses one that holds an image or the rest of one
   // already, or that another engine is writing (flock).
-  static Result<ImageDir> create(const std::string& path);
+  static Result<ImageDir> create(const std::string& path, PagesAt pages = PagesAt::kDir);
   ImageDir(ImageDir&&) noexcept = default;
   ~ImageDir();  // unless committed, removes the files it made: no half image stays
 
@@ -44,6 +52,10 @@ class [[nodiscard]] ImageDir {
   // remembers its checksum for the inventory.
   Result<> write_records(const std::string& name,
                          const std::vector<const google::protobuf::MessageLite*>& records);
+  // A file that somebody else writes into this directory, or into one that is put together with it.
+  void add_elsewhere(const std::string& name, uint64_t size);
+  // The link to the images directory that this one is incremental to; a path relative to it.
+  Result<> link_parent(const std::string& parent);
   // A raw file written by the caller (pages-1.img); its size is read at commit.
   Result<Fd> create_raw(const std::string& name);
 
@@ -62,11 +74,15 @@ class [[nodiscard]] ImageDir {
     Fd fd;
     std::string checksum;  // empty: a raw file
   };
+  struct Elsewhere {
+    std::string name;
+    uint64_t size;
+  };
 
   ImageDir(Fd dir, std::string path, bool made_dir);
   Result<> create_file(const std::string& name, std::string checksum);
   Result<> lock();
-  Result<> refuse_leftovers();
+  Result<> refuse_leftovers(PagesAt pages);
   Result<> list_files(schema::Inventory* inventory);
   Result<> sync_files();
   Result<> publish(const std::string& inventory);
@@ -75,6 +91,8 @@ class [[nodiscard]] ImageDir {
   std::string path_;
   bool made_dir_ = false;
   std::vector<Made> files_;
+  std::vector<Elsewhere> elsewhere_;
+  bool linked_parent_ = false;
   uint64_t inventory_size_ = 0;
   bool inventory_begun_ = false;
   bool committed_ = false;

@@ -96,8 +96,9 @@ class Opening {
 
   // The directory holds the files of the inventory and no other image file.
   Result<> file_table() {
-    std::set<std::string> known = {kTasksFile,   kFilesFile,   kSharedMemoryFile, kNamespacesFile,
-                                   kCgroupsFile, kSeccompFile, kPagemapFile,      kPagesFile};
+    std::set<std::string> known = {kTasksFile,      kFilesFile,   kSharedMemoryFile,
+                                   kNamespacesFile, kCgroupsFile, kSeccompFile,
+                                   kPagemapFile,    kPagesFile,   kPageHashesFile};
     for (const schema::FileEntry& entry : image_->inventory.files()) {
       if (known.count(entry.name()) == 0) {
         return Error::malformed(strf("%s: lists an unknown or repeated file", kInventoryFile));
@@ -110,6 +111,7 @@ class Opening {
       }
     }
     for (const char* needed : {kTasksFile, kPagemapFile, kPagesFile}) {
+      if (needed == kTasksFile && image_->inventory.memory_only()) continue;
       if (known.count(needed) != 0) {
         return Error::malformed(strf("%s: does not list %s", kInventoryFile, needed));
       }
@@ -169,11 +171,48 @@ class Opening {
 
   Result<> pages(const schema::ChunkTable& chunks, PageCheck check) {
     const schema::FileEntry* entry = find(kPagesFile);
-    OpenedFile file = TRY(open_listed(*entry));
-    TRY_WHILE(check_chunk_table(chunks, file.size), "%s", kPagemapFile);
-    if (check == PageCheck::kVerify) TRY_WHILE(verify_chunks(file.fd, chunks), "%s", kPagesFile);
-    image_->pages = std::move(file.fd);
+    TRY_WHILE(check_chunk_table(chunks, entry->size()), "%s", kPagemapFile);
+    Fd pages;
+    struct stat status {};
+    const bool absent = check == PageCheck::kAbsent &&
+                        ::fstatat(dir_.get(), kPagesFile, &status, AT_SYMLINK_NOFOLLOW) != 0;
+    if (!absent) {
+      OpenedFile file = TRY(open_listed(*entry, kPagesFile));
+      if (check == PageCheck::kVerify) TRY_WHILE(verify_chunks(file.fd, chunks), "%s", kPagesFile);
+      pages = std::move(file.fd);
+    }
+    const uint64_t start = image_->pages.add(std::move(pages), entry->size());
+    image_->dropped = dropped_pages(chunks, start);
     return {};
+  }
+
+  // The directory that this image is incremental to. The link may have been set anew when the
+  // directories were moved.
+  Result<Fd> open_parent() const {
+    Result<Fd> linked = sys::open_at(dir_, kParentLink, O_RDONLY | O_DIRECTORY);
+    if (linked.ok() || linked.error().os_error() != ENOENT) return linked;
+    const std::string& path = image_->inventory.parent();
+    if (path.empty() || path.size() > 4096 || path.find('\0') != std::string::npos)
+      return Error::malformed(strf("%s: its parent has no name", kInventoryFile));
+    return sys::open_at(dir_, path.c_str(), O_RDONLY | O_DIRECTORY);
+  }
+
+  Ancestor take_directory(std::string name) {
+    return {std::move(name), std::move(dir_), 0, has_new_page_map_};
+  }
+
+  Result<HashedPages> page_hashes() {
+    HashedPages pages;
+    std::vector<std::string_view> views = TRY(load(kPageHashesFile));
+    const std::vector<schema::PageHashes> records =
+        TRY(parse_all<schema::PageHashes>(kPageHashesFile, views, 0));
+    for (const schema::PageHashes& record : records) {
+      pages.seed = record.seed();
+      pages.hashes += record.xxh3_128();
+    }
+    const uint64_t count = find(kPagesFile)->size() / kPageSize;
+    if (views.empty() || pages.hashes.size() == count * kChecksumSize) return pages;
+    return Error::malformed(strf("%s: not one for each page", kPageHashesFile));
   }
 
  private:
@@ -184,10 +223,10 @@ class Opening {
     return nullptr;
   }
 
-  Result<OpenedFile> open_listed(const schema::FileEntry& entry) {
-    OpenedFile file = TRY(open_regular(dir_, entry.name()));
+  Result<OpenedFile> open_listed(const schema::FileEntry& entry, const char* name) {
+    OpenedFile file = TRY(open_regular(dir_, name));
     if (file.size == entry.size()) return file;
-    return Error::malformed(strf("%s: %llu bytes, the inventory says %llu", entry.name().c_str(),
+    return Error::malformed(strf("%s: %llu bytes, the inventory says %llu", name,
                                  static_cast<unsigned long long>(file.size),
                                  static_cast<unsigned long long>(entry.size())));
   }
@@ -196,13 +235,21 @@ class Opening {
   Result<std::vector<std::string_view>> load(const char* name) {
     const schema::FileEntry* entry = find(name);
     if (entry == nullptr) return std::vector<std::string_view>();
-    OpenedFile file = TRY(open_listed(*entry));
-    bytes_ = TRY(read_whole(file, name, kMaxRecordFile));
-    if (checksum_of(bytes_) != entry->xxh3_128()) {
-      return Error::malformed(
-          strf("%s: damaged, or of another image: its checksum does not fit", name));
+    Result<> loaded = load_as(name, *entry);
+    if (!loaded.ok() && name == kPagemapFile && load_as(kNewPagemapFile, *entry).ok()) {
+      has_new_page_map_ = true;
+      loaded = Result<>();
     }
+    TRY(std::move(loaded));
     return split_record_file(name, bytes_);
+  }
+
+  Result<> load_as(const char* name, const schema::FileEntry& entry) {
+    OpenedFile file = TRY(open_listed(entry, name));
+    bytes_ = TRY(read_whole(file, name, kMaxRecordFile));
+    if (checksum_of(bytes_) == entry.xxh3_128()) return {};
+    return Error::malformed(
+        strf("%s: damaged, or of another image: its checksum does not fit", name));
   }
 
   Result<> no_other_files() {
@@ -228,6 +275,7 @@ class Opening {
   Image* image_;
   Fd dir_;
   std::string bytes_;
+  bool has_new_page_map_ = false;
 };
 
 Result<> check_inventory(const schema::Inventory& inventory) {
@@ -238,32 +286,133 @@ Result<> check_inventory(const schema::Inventory& inventory) {
   if (inventory.uuid().size() != 16) {
     return Error::malformed(strf("%s: no uuid", kInventoryFile));
   }
-  if (!inventory.parent().empty() || !inventory.parent_uuid().empty()) {
-    return Error::unsupported("an incremental image: this nativecr reads whole images only");
+  const size_t parent = inventory.parent_uuid().size();
+  if ((parent != 0 && parent != 16) || inventory.parent().empty() != (parent == 0)) {
+    return Error::malformed(strf("%s: its parent", kInventoryFile));
+  }
+  if (inventory.remote_pages() % kPageSize != 0 || inventory.remote_pages() > uint64_t{1} << 60) {
+    return Error::malformed(strf("%s: the pages that are elsewhere", kInventoryFile));
   }
   return {};
 }
 
-Result<> fill(Image* image, Fd dir, PageCheck check) {
+// What this image is incremental to, up to the one that is not. Only their pages are of interest:
+// the runs of an image say where in all of them its pages lie.
+class Ancestors {
+ public:
+  Ancestors(Image* image, PageCheck check, bool hashes)
+      : image_(image), check_(check), hashes_(hashes) {}
+
+  Result<> open(Opening& opening) {
+    constexpr size_t kMost = 4096;
+    if (image_->inventory.parent_uuid().empty()) return {};
+    std::set<std::string> seen = {image_->inventory.uuid()};
+    std::string wanted = image_->inventory.parent_uuid();
+    std::string name = image_->inventory.parent();
+    Fd dir = TRY_WHILE(opening.open_parent(), "parent image %s", name.c_str());
+    while (dir.valid()) {
+      if (!seen.insert(wanted).second || seen.size() > kMost)
+        return Error::malformed(strf("parent image %s: it is its own ancestor", name.c_str()));
+      Image parent;
+      dir = TRY_WHILE(open_one(std::move(dir), name, wanted, &parent), "parent image %s",
+                      name.c_str());
+      wanted = parent.inventory.parent_uuid();
+      name = parent.inventory.parent();
+    }
+    return {};
+  }
+
+ private:
+  // Returns the directory of its own parent, none if it is whole.
+  Result<Fd> open_one(Fd dir, const std::string& name, const std::string& uuid, Image* parent) {
+    Opening opening(parent, std::move(dir));
+    TRY(opening.inventory());
+    TRY(check_inventory(parent->inventory));
+    if (parent->inventory.uuid() != uuid)
+      return Error::malformed("not the image that this one was made on, its uuid is another");
+    if (parent->inventory.remote_pages() != 0)
+      return Error::malformed("its pages were never stored");
+    TRY(opening.file_table());
+    schema::ChunkTable chunks = TRY(opening.page_maps());
+    TRY(opening.pages(chunks, check_));
+    if (hashes_) image_->page_hashes.push_back(TRY(opening.page_hashes()));
+    Fd next;
+    if (!parent->inventory.parent_uuid().empty()) next = TRY(opening.open_parent());
+    take_pages(*parent, opening.take_directory(name));
+    return next;
+  }
+
+  void take_pages(Image& parent, Ancestor ancestor) {
+    ancestor.start = image_->pages.add_all(std::move(parent.pages));
+    for (const AddressRun& run : parent.dropped)
+      append(&image_->dropped, ancestor.start + run.start, ancestor.start + run.end());
+    if (image_->parents_start == 0) image_->parents_start = ancestor.start;
+    image_->ancestors.push_back(std::move(ancestor));
+  }
+
+  Image* image_;
+  PageCheck check_;
+  bool hashes_;
+};
+
+// Runs of parents and of what the dump serves are runs of Image::pages from here on.
+void resolve(Image* image, schema::PageMap* map) {
+  for (schema::PageRun& run : *map->mutable_runs()) {
+    if (run.place_case() == schema::PageRun::kInParent)
+      run.set_stored(image->parents_start + run.in_parent());
+    else if (run.place_case() == schema::PageRun::kRemote)
+      run.set_stored(image->remote_start + run.remote());
+  }
+}
+
+void resolve(Image* image) {
+  if (image->inventory.remote_pages() != 0)
+    image->remote_start = image->pages.add(Fd(), image->inventory.remote_pages());
+  for (auto& [pid, map] : image->task_pages) resolve(image, &map);
+  for (auto& [id, map] : image->shmem_pages) resolve(image, &map);
+}
+
+enum class Extent { kWhole, kMemory };
+
+Result<> fill(Image* image, Fd dir, PageCheck check, Extent extent) {
   Opening opening(image, std::move(dir));
   TRY(opening.inventory());
   TRY(check_inventory(image->inventory));
   TRY(opening.file_table());
-  TRY(opening.records());
+  const bool memory = extent == Extent::kMemory || image->inventory.memory_only();
+  if (!memory) TRY(opening.records());
   schema::ChunkTable chunks = TRY(opening.page_maps());
   TRY(opening.pages(chunks, check));
-  TRY(check_consistency(*image));
+  if (extent == Extent::kMemory) image->page_hashes.push_back(TRY(opening.page_hashes()));
+  TRY(Ancestors(image, check, extent == Extent::kMemory).open(opening));
+  TRY(memory ? check_page_maps_alone(*image) : check_consistency(*image));
+  resolve(image);
   return {};
+}
+
+Result<Image> open_image(const std::string& path, PageCheck check, Extent extent) {
+  Fd dir = TRY(sys::open(path.c_str(), O_RDONLY | O_DIRECTORY));
+  Image image;
+  image.path = path;
+  TRY_WHILE(fill(&image, std::move(dir), check, extent), "image %s", path.c_str());
+  return image;
 }
 
 }  // namespace
 
 Result<Image> Image::open(const std::string& path, PageCheck check) {
-  Fd dir = TRY(sys::open(path.c_str(), O_RDONLY | O_DIRECTORY));
-  Image image;
-  image.path = path;
-  TRY_WHILE(fill(&image, std::move(dir), check), "image %s", path.c_str());
-  return image;
+  return open_image(path, check, Extent::kWhole);
+}
+
+Result<Image> Image::open_memory(const std::string& path, PageCheck check) {
+  return open_image(path, check, Extent::kMemory);
+}
+
+Result<> refuse_memory_only(const Image& image) {
+  if (!image.inventory.memory_only()) return {};
+  return Error::unsupported(
+      strf("image %s is a pre-dump, not a whole image: restore the dump that was made after it",
+           image.path.c_str()));
 }
 
 }  // namespace ncr

@@ -4,6 +4,7 @@
 #include "engine/image/page_check.h"
 
 #include <atomic>
+#include <cstring>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -48,6 +49,7 @@ class Verification {
     const schema::Chunk& chunk = chunks_.chunks(i);
     uint64_t offset = offsets_[static_cast<size_t>(i)];
     TRY(sys::pread_exact(pages_, buffer, chunk.size(), offset));
+    clear_dropped(chunk, buffer);
     if (checksum_of(buffer, chunk.size()) == chunk.xxh3_128()) return {};
     const unsigned long long start = offset, end = offset + chunk.size();
     return Error::malformed(strf("damaged between byte %llu and %llu", start, end));
@@ -63,7 +65,31 @@ class Verification {
   Result<> result_;
 };
 
+bool is_dropped(const schema::Chunk& chunk, uint64_t page) {
+  const size_t byte = page / 8;
+  return byte < chunk.dropped().size() &&
+         (static_cast<unsigned char>(chunk.dropped()[byte]) >> (page % 8) & 1) != 0;
+}
+
 }  // namespace
+
+RunSet dropped_pages(const schema::ChunkTable& chunks, uint64_t start) {
+  RunSet dropped;
+  for (const schema::Chunk& chunk : chunks.chunks()) {
+    if (!chunk.dropped().empty())
+      for (uint64_t page = 0; page < chunk.size() / kPageSize; page++)
+        if (is_dropped(chunk, page))
+          append(&dropped, start + page * kPageSize, start + (page + 1) * kPageSize);
+    start += chunk.size();
+  }
+  return dropped;
+}
+
+void clear_dropped(const schema::Chunk& chunk, char* bytes) {
+  if (chunk.dropped().empty()) return;
+  for (uint64_t page = 0; page < chunk.size() / kPageSize; page++)
+    if (is_dropped(chunk, page)) std::memset(bytes + page * kPageSize, 0, kPageSize);
+}
 
 Result<> check_chunk_table(const schema::ChunkTable& chunks, uint64_t file_size) {
   uint64_t total = 0;

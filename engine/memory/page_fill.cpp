@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -131,6 +132,20 @@ Result<> fill_pages(int fd, std::vector<FillSpan> spans, unsigned threads) {
   work.run();
   for (std::thread& helper : helpers) helper.join();
   return std::move(work.result);
+}
+
+Result<> fill_pages(const PageFiles& files, const std::vector<FillSpan>& spans, unsigned threads) {
+  std::map<int, std::vector<FillSpan>> by_file;
+  for (const FillSpan& span : spans) {
+    const PageFiles::Piece piece = TRY(files.find(span.offset, span.size));
+    if (piece.fd < 0)
+      return Error::unsupported(
+          "the pages of this image are where it was dumped: restore it with "
+          "lazy pages, from the dump that serves them");
+    by_file[piece.fd].push_back({span.to, span.size, piece.offset, span.anonymous});
+  }
+  for (auto& [fd, in_file] : by_file) TRY(fill_pages(fd, std::move(in_file), threads));
+  return {};
 }
 
 }  // namespace ncr

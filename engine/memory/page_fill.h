@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/image/page_files.h"
 
 namespace ncr {
 
@@ -17,5 +18,7 @@ struct FillSpan {
 
 // threads: 0 is as many as CPUs, 4 at most. Small fills never leave the calling thread.
 Result<> fill_pages(int fd, std::vector<FillSpan> spans, unsigned threads);
+// The same, offsets being those of an opened image.
+Result<> fill_pages(const PageFiles& files, const std::vector<FillSpan>& spans, unsigned threads);
 
 }  // namespace ncr

@@ -10,7 +10,6 @@
 #include <memory>
 
 #include "engine/base/ids.h"
-#include "engine/image/image_dir.h"
 #include "engine/image/record_file.h"
 #include "engine/memory/page_reader.h"
 
@@ -18,16 +17,6 @@ namespace ncr {
 namespace {
 
 constexpr uint64_t kWorthThreads = (4 << 20) / kPageSize;  // pages
-
-bool is_zero_page(const char* page) {
-  const uint64_t* words = reinterpret_cast<const uint64_t*>(page);
-  for (size_t i = 0; i < kPageSize / sizeof(uint64_t); i += 8) {
-    uint64_t any = words[i] | words[i + 1] | words[i + 2] | words[i + 3] | words[i + 4] |
-                   words[i + 5] | words[i + 6] | words[i + 7];
-    if (any != 0) return false;
-  }
-  return true;
-}
 
 // The last page of an object may be cut short by its size.
 Result<> read_object(const Fd& object, const RunSet& runs, char* to) {
@@ -47,26 +36,16 @@ Result<> read_object(const Fd& object, const RunSet& runs, char* to) {
   return {};
 }
 
-// Pages of zeroes are noted and squeezed out: returns the bytes left at the front of `data`.
-uint64_t squeeze(const RunSet& runs, char* data, std::vector<PlacedRun>* placed) {
-  char* from = data;
-  char* to = data;
-  for (const AddressRun& run : runs) {
-    for (uint64_t i = 0; i < run.pages; i++, from += kPageSize) {
-      bool zero = is_zero_page(from);
-      uint64_t stored = zero ? PlacedRun::kZero : static_cast<uint64_t>(to - data);
-      bool joins = i > 0 && (placed->back().stored == PlacedRun::kZero) == zero;
-      if (joins) {
-        placed->back().pages++;
-      } else {
-        placed->push_back({run.start + i * kPageSize, 1, stored});
-      }
-      if (zero) continue;
-      if (from != to) std::memcpy(to, from, kPageSize);
+// Page by page: what the task has unmapped meanwhile is left out.
+void read_what_is_left(pid_t pid, RunSet* runs, char* to) {
+  RunSet left;
+  for (const AddressRun& run : *runs)
+    for (uint64_t at = run.start; at < run.end(); at += kPageSize) {
+      if (!read_pages(pid, {{at, 1}}, to).ok()) continue;
+      append(&left, at, at + kPageSize);
       to += kPageSize;
     }
-  }
-  return static_cast<uint64_t>(to - data);
+  *runs = std::move(left);
 }
 
 }  // namespace
@@ -83,11 +62,8 @@ class PagePump::Buffer {
       static_cast<char*>(::operator new (kJobPages* kPageSize, std::align_val_t{kPageSize}))};
 };
 
-PagePump::PagePump(Fd output, std::string name, unsigned threads, uint64_t staging_bytes)
-    : output_(std::move(output)),
-      name_(std::move(name)),
-      threads_(threads),
-      staging_(staging_bytes) {}
+PagePump::PagePump(PumpOptions options)
+    : options_(std::move(options)), staging_(options_.staging_bytes) {}
 
 PagePump::~PagePump() {
   {
@@ -105,7 +81,7 @@ void PagePump::add(CopyJob* job) {
   queue_.push_back(job);
   queued_pages_ += count_pages(job->runs);
   // A small dump is over before a thread has started.
-  while (queued_pages_ > kWorthThreads && helpers_.size() + 1 < threads_) {
+  while (queued_pages_ > kWorthThreads && helpers_.size() + 1 < options_.threads) {
     helpers_.emplace_back([this] { help(); });
   }
   changed_.notify_one();
@@ -179,11 +155,7 @@ Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
   if (job->staged != nullptr) return write(job, job->staged);
   char* staged = staging_.take(count_pages(job->runs) * kPageSize);
   char* pages = staged != nullptr ? staged : buffer.data();
-  if (job->pid != 0) {
-    TRY(read_pages(job->pid, job->runs, pages));
-  } else {
-    TRY(read_object(*job->object, job->runs, pages));
-  }
+  TRY(read(job, pages));
   // A task that is asked meanwhile may have been put on this CPU, behind us.
   ::sched_yield();
   if (staged == nullptr) return write(job, pages);
@@ -193,26 +165,68 @@ Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
   return {};
 }
 
+Result<> PagePump::read(CopyJob* job, char* pages) {
+  if (job->pid == 0) return read_object(*job->object, job->runs, pages);
+  Result<> done = read_pages(job->pid, job->runs, pages);
+  if (!done.ok() && job->may_vanish) {
+    read_what_is_left(job->pid, &job->runs, pages);
+    return {};
+  }
+  return done;
+}
+
 Result<> PagePump::write(CopyJob* job, char* pages) {
-  const uint64_t size = squeeze(job->runs, pages, &job->placed);
-  if (size == 0) return {};
+  const Sieve sieve{.parent = options_.parent,
+                    .parent_map = job->parent,
+                    .keep_hashes = options_.keep_hashes && !job->remote,
+                    .seed = options_.seed,
+                    .known = options_.compare_all && !job->remote ? &known_ : nullptr};
+  Sifted sifted = sift(sieve, job->runs, pages);
+  job->placed = std::move(sifted.runs);
   uint64_t offset = 0;
-  TRY(store(pages, size, &offset));
+  if (sifted.bytes > 0)
+    offset = TRY(job->remote ? store_remote(pages, sifted.bytes) : store(pages, std::move(sifted)));
   for (PlacedRun& run : job->placed) {
-    if (run.stored != PlacedRun::kZero) run.stored += offset;
+    using Place = PlacedRun::Place;
+    if (run.place == Place::kKnown) {
+      run.place = Place::kStored;
+    } else if (run.place == Place::kStored) {
+      run.offset += offset;
+      if (job->remote) run.place = Place::kRemote;
+    }
   }
   return {};
 }
 
-Result<> PagePump::store(char* data, uint64_t size, uint64_t* offset) {
-  StoredChunk chunk{next_offset_.fetch_add(size), size, checksum_of(data, size)};
-  Result<> written = sys::pwrite_all(output_, data, size, chunk.offset);
-  if (!written.ok()) {
-    return explain_no_room(written.take_error().while_doing(name_), name_);
-  }
-  *offset = chunk.offset;
+Result<uint64_t> PagePump::store(const char* data, Sifted sifted) {
+  const uint64_t size = sifted.bytes;
+  StoredChunk chunk{next_offset_.fetch_add(size), size, checksum_of(data, size),
+                    std::move(sifted.hashes)};
+  const uint64_t offset = chunk.offset;
+  TRY(options_.output->write(data, size, offset));
+  if (options_.compare_all) remember(chunk.hashes, offset);
   std::lock_guard<std::mutex> lock(mutex_);
   chunks_.push_back(std::move(chunk));
+  return offset;
+}
+
+void PagePump::remember(const std::string& hashes, uint64_t offset) {
+  PageHash hash;
+  for (size_t at = 0; at < hashes.size(); at += hash.size(), offset += kPageSize) {
+    std::memcpy(hash.data(), hashes.data() + at, hash.size());
+    known_.add(hash, offset);
+  }
+}
+
+Result<uint64_t> PagePump::store_remote(const char* data, uint64_t size) {
+  const uint64_t offset = next_remote_.fetch_add(size);
+  TRY(options_.remote->write(data, size, offset));
+  return offset;
+}
+
+Result<> PagePump::finish() {
+  TRY(options_.output->finish(next_offset_));
+  if (options_.remote != nullptr) TRY(options_.remote->finish(next_remote_));
   return {};
 }
 

@@ -1,34 +1,32 @@
-// Copies pages into pages-1.img with several threads: reads, leaves out zero pages, checksums,
-// writes. As long as the staging area has room, what was read waits there to be written later.
+// Copies pages into pages-1.img with several threads: reads, sifts, checksums, writes. As long as
+// the staging area has room, what was read waits there to be written later.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "engine/base/quiet_thread.h"
 #include "engine/base/sys.h"
+#include "engine/memory/page_output.h"
+#include "engine/memory/page_sieve.h"
 #include "engine/memory/run_set.h"
 #include "engine/memory/staging_area.h"
 
 namespace ncr {
 
-// Where a run of pages ended up.
-struct PlacedRun {
-  static constexpr uint64_t kZero = ~uint64_t{0};
-  uint64_t start = 0;
-  uint64_t pages = 0;
-  uint64_t stored = kZero;  // byte offset in pages-1.img
-};
-
 // At most PagePump::kJobPages pages of one task or object.
 struct CopyJob {
   pid_t pid = 0;  // 0: read `object`
   const Fd* object = nullptr;
-  RunSet runs;                    // addresses, or offsets in the object
+  RunSet runs;                              // addresses, or offsets in the object
+  const schema::PageMap* parent = nullptr;  // what the parent image has of this task or object
+  bool remote = false;                      // pages that are not stored but served
+  bool may_vanish = false;        // the task runs: what cannot be read (any more) is left out
   std::vector<PlacedRun> placed;  // the answer
   char* staged = nullptr;         // the pages, if they were read and not written yet
 };
@@ -37,13 +35,25 @@ struct StoredChunk {
   uint64_t offset = 0;
   uint64_t size = 0;
   std::string checksum;
+  std::string hashes;  // of its pages, if they are kept
+};
+
+struct PumpOptions {
+  std::unique_ptr<PageOutput> output;
+  std::unique_ptr<PageOutput> remote;  // of jobs that say so; may be null
+  unsigned threads = 1;
+  uint64_t staging_bytes = 0;
+  const ParentPages* parent = nullptr;
+  bool keep_hashes = false;
+  uint64_t seed = 0;         // of the checksums
+  bool compare_all = false;  // needs keep_hashes: pages of equal content are stored once
 };
 
 class [[nodiscard]] PagePump {
  public:
   static constexpr uint64_t kJobPages = 64;
 
-  PagePump(Fd output, std::string name, unsigned threads, uint64_t staging_bytes);
+  explicit PagePump(PumpOptions options);
   ~PagePump();  // drops what is queued, waits for what is under way
 
   // The job must stay where it is until write_staged().
@@ -57,7 +67,11 @@ class [[nodiscard]] PagePump {
   // Writes what waits in the staging area; then every job is done.
   Result<> write_staged();
 
+  // Everything written is where it belongs.
+  Result<> finish();
+
   uint64_t bytes_written() const { return next_offset_; }
+  uint64_t bytes_remote() const { return next_remote_; }
   // Ascending, without gaps. After write_staged().
   std::vector<StoredChunk> take_chunks();
 
@@ -69,12 +83,15 @@ class [[nodiscard]] PagePump {
   void finish_job(Result<> result);
   Result<> copy(CopyJob* job, Buffer& buffer);
   Result<> write(CopyJob* job, char* pages);
-  Result<> store(char* data, uint64_t size, uint64_t* offset);
+  Result<> read(CopyJob* job, char* pages);
+  Result<uint64_t> store(const char* data, Sifted sifted);
+  void remember(const std::string& hashes, uint64_t offset);
+  Result<uint64_t> store_remote(const char* data, uint64_t size);
 
-  Fd output_;
-  std::string name_;
-  unsigned threads_;
+  PumpOptions options_;
+  KnownPages known_;
   std::atomic<uint64_t> next_offset_{0};
+  std::atomic<uint64_t> next_remote_{0};
 
   std::mutex mutex_;
   std::condition_variable changed_;

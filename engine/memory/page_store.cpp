@@ -16,6 +16,7 @@
 #include "engine/memory/page_pump.h"
 #include "engine/memory/page_runs.h"
 #include "engine/memory/page_table.h"
+#include "engine/memory/parent_pages.h"
 #include "engine/memory/shared_pages.h"
 
 namespace ncr {
@@ -23,25 +24,28 @@ namespace {
 
 constexpr uint64_t kSmallObject = 64;  // pages
 
-void append_run(schema::PageMap* map, const PlacedRun& run) {
-  bool zero = run.stored == PlacedRun::kZero;
-  if (map->runs_size() > 0) {
-    schema::PageRun* last = map->mutable_runs(map->runs_size() - 1);
-    uint64_t bytes = last->pages() * kPageSize;
-    bool continues =
-        zero ? last->has_zero() : last->has_stored() && last->stored() + bytes == run.stored;
-    if (continues && last->start() + bytes == run.start) {
-      last->set_pages(last->pages() + run.pages);
-      return;
-    }
+using Place = PlacedRun::Place;
+
+void append_run(schema::PageMap* map, PlacedRun* last, const PlacedRun& run) {
+  if (map->runs_size() > 0 && last->continued_by(run)) {
+    last->pages += run.pages;
+    map->mutable_runs(map->runs_size() - 1)->set_pages(last->pages);
+    return;
   }
+  *last = run;
   schema::PageRun* next = map->add_runs();
   next->set_start(run.start);
   next->set_pages(run.pages);
-  if (zero) {
-    next->set_zero(true);
-  } else {
-    next->set_stored(run.stored);
+  switch (run.place) {
+    case Place::kZero:
+      return next->set_zero(true);
+    case Place::kStored:
+    case Place::kKnown:
+      return next->set_stored(run.offset);
+    case Place::kParent:
+      return next->set_in_parent(run.offset);
+    case Place::kRemote:
+      return next->set_remote(run.offset);
   }
 }
 
@@ -53,6 +57,9 @@ struct Source {
   std::deque<CopyJob> jobs;       // by address
   std::vector<SharedRun> shared;  // by address
   std::deque<CopyJob> late_jobs;  // of what turned out not to be shared
+  std::deque<CopyJob> lazy_jobs;  // of what a lazy restore may ask for later
+  const schema::PageMap* parent = nullptr;
+  bool may_vanish = false;
 };
 
 void cut_into_jobs(const RunSet& runs, const Source& source, std::deque<CopyJob>* jobs) {
@@ -60,7 +67,11 @@ void cut_into_jobs(const RunSet& runs, const Source& source, std::deque<CopyJob>
   for (AddressRun run : runs) {
     while (run.pages > 0) {
       if (room == 0) {
-        jobs->push_back({source.pid, &source.object, {}, {}});
+        CopyJob& job = jobs->emplace_back();
+        job.pid = source.pid;
+        job.object = &source.object;
+        job.parent = source.parent;
+        job.may_vanish = source.may_vanish;
         room = PagePump::kJobPages;
       }
       uint64_t pages = std::min(room, run.pages);
@@ -103,22 +114,51 @@ Result<RunSet> find_data(const Fd& object, uint64_t size) {
 }  // namespace
 
 struct PageStore::Impl {
-  Impl(Fd output, const std::string& path, unsigned threads, uint64_t staging_bytes)
-      : pump(std::move(output), path, threads, staging_bytes) {}
+  explicit Impl(PageStoreOptions given)
+      : options{.threads = worker_threads(given.threads),
+                .staging_bytes = given.staging_bytes,
+                .parent = given.parent,
+                .keep_hashes = given.keep_hashes,
+                .seed = given.seed,
+                .tasks = given.tasks,
+                .output = nullptr,
+                .remote = nullptr},
+        lazy(given.remote != nullptr),
+        pump({.output = std::move(given.output),
+              .remote = std::move(given.remote),
+              .threads = options.threads,
+              .staging_bytes = options.staging_bytes,
+              .parent = options.parent,
+              .keep_hashes = options.keep_hashes,
+              .seed = options.seed,
+              .compare_all = options.tasks == TasksMeanwhile::kRun}) {}
 
+  const PageStoreOptions options;
+  const bool lazy;
   SharedPages identity{PageKey::kFrame};
   std::vector<Source*> tasks;  // in the order that `identity` counts them
   std::deque<Source> sources;
   PageStoreStats stats;
+  std::vector<schema::PageHashes> hashes;
   PagePump pump;  // last: stops before the jobs it works on go away
 
   Result<> split(Source& source, const RunSet& pages);
+  void copy_lazily(Source& source, const RunSet& pages);
+  void count(const Source& source, const PlacedRun& run);
+  void keep(std::string hashes_of_chunk);
   Result<> copy_object(Source& source, const RunSet& pages);
   void copy(const RunSet& runs, Source& source, std::deque<CopyJob>* jobs);
   Result<> copy_what_moved();
   void fill_map(Source& source);
   std::vector<PlacedRun> resolve(const SharedRun& shared) const;
 };
+
+void PageStore::Impl::keep(std::string of_chunk) {
+  constexpr size_t kRecord = 1 << 20;
+  if (hashes.empty() || hashes.back().xxh3_128().size() >= kRecord)
+    hashes.emplace_back().set_seed(options.seed);
+  hashes.back().mutable_xxh3_128()->append(of_chunk);
+}
 
 void PageStore::Impl::copy(const RunSet& runs, Source& source, std::deque<CopyJob>* jobs) {
   cut_into_jobs(runs, source, jobs);
@@ -127,17 +167,29 @@ void PageStore::Impl::copy(const RunSet& runs, Source& source, std::deque<CopyJo
 
 Result<> PageStore::Impl::split(Source& source, const RunSet& pages) {
   stats.pages_scanned += count_pages(pages);
-  source.shared = TRY(identity.add(source.pid, pages));
-  tasks.push_back(&source);
-
+  // A frame says nothing about a page that is being written to.
+  if (options.tasks == TasksMeanwhile::kStandStill) {
+    source.shared = TRY(identity.add(source.pid, pages));
+    tasks.push_back(&source);
+  }
   copy(difference(pages, pages_of(source.shared)), source, &source.jobs);
   return {};
 }
 
+void PageStore::Impl::copy_lazily(Source& source, const RunSet& pages) {
+  stats.pages_scanned += count_pages(pages);
+  cut_into_jobs(pages, source, &source.lazy_jobs);
+  for (CopyJob& job : source.lazy_jobs) {
+    job.remote = true;
+    pump.add(&job);
+  }
+}
+
 Result<> PageStore::Impl::copy_object(Source& source, const RunSet& pages) {
-  uint64_t count = count_pages(pages);
-  stats.pages_scanned += count;
-  if (count > kSmallObject) {
+  const uint64_t size = count_pages(pages);
+  stats.pages_scanned += size;
+  stats.shpages_scanned += size;
+  if (size > kSmallObject) {
     copy(pages, source, &source.jobs);
     return {};
   }
@@ -191,23 +243,40 @@ std::vector<PlacedRun> PageStore::Impl::resolve(const SharedRun& shared) const {
   for (; job != jobs.end() && job->runs.front().start < shared.run.end(); job++) {
     for (const PlacedRun& placed : job->placed) {
       uint64_t start = std::max(placed.start, shared.run.start);
-      uint64_t end = std::min(placed.start + placed.pages * kPageSize, shared.run.end());
+      uint64_t end = std::min(placed.end(), shared.run.end());
       if (start >= end) continue;
-      bool zero = placed.stored == PlacedRun::kZero;
-      places.push_back({start, (end - start) / kPageSize,
-                        zero ? placed.stored : placed.stored + (start - placed.start)});
+      const uint64_t skipped = placed.place == Place::kZero ? 0 : start - placed.start;
+      places.push_back({start, (end - start) / kPageSize, placed.place, placed.offset + skipped});
     }
   }
   return places;
 }
 
+void PageStore::Impl::count(const Source& source, const PlacedRun& run) {
+  switch (run.place) {
+    case Place::kZero:
+      stats.pages_zero += run.pages;
+      break;
+    case Place::kParent:
+      stats.pages_parent += run.pages;
+      if (source.pid == 0) stats.shpages_parent += run.pages;
+      break;
+    case Place::kStored:
+    case Place::kKnown:
+      if (source.pid == 0) stats.shpages_written += run.pages;
+      break;
+    case Place::kRemote:
+      stats.pages_lazy += run.pages;
+  }
+}
+
 void PageStore::Impl::fill_map(Source& source) {
   std::vector<PlacedRun> places;
-  for (const std::deque<CopyJob>* jobs : {&source.jobs, &source.late_jobs}) {
+  for (const std::deque<CopyJob>* jobs : {&source.jobs, &source.late_jobs, &source.lazy_jobs}) {
     for (const CopyJob& job : *jobs) {
       for (const PlacedRun& run : job.placed) {
         places.push_back(run);
-        if (run.stored == PlacedRun::kZero) stats.pages_zero += run.pages;
+        count(source, run);
       }
     }
   }
@@ -218,36 +287,46 @@ void PageStore::Impl::fill_map(Source& source) {
   }
   std::sort(places.begin(), places.end(),
             [](const PlacedRun& a, const PlacedRun& b) { return a.start < b.start; });
-  for (const PlacedRun& run : places) append_run(source.map, run);
+  PlacedRun last;
+  for (const PlacedRun& run : places) append_run(source.map, &last, run);
 }
 
 PageStore::PageStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 PageStore::PageStore(PageStore&&) noexcept = default;
 PageStore::~PageStore() = default;
 
-Result<PageStore> PageStore::create(ImageDir& images, unsigned threads, uint64_t staging_bytes) {
-  Fd output = TRY(images.create_raw(kPagesFile));
-  std::string path = images.path() + "/" + kPagesFile;
-  return PageStore(
-      std::make_unique<Impl>(std::move(output), path, worker_threads(threads), staging_bytes));
+Result<PageStore> PageStore::create(ImageDir& images, PageStoreOptions options) {
+  if (options.output == nullptr) {
+    Fd output = TRY(images.create_raw(kPagesFile));
+    const std::string path = images.path() + "/" + kPagesFile;
+    options.output = std::make_unique<FileOutput>(std::move(output), path);
+  }
+  return PageStore(std::make_unique<Impl>(std::move(options)));
 }
 
-Result<> PageStore::add_task(pid_t pid, schema::Memory* memory, schema::PageMap* map) {
-  map->set_pid(pid);
-  Fd pagemap = TRY(open_pagemap(pid));
-  PrivatePages found =
-      TRY_WHILE(find_private_pages(pagemap, *memory, PageScan::kBest), "memory of process %d", pid);
+Result<> PageStore::add_task(const TaskPages& task, schema::Memory* memory, schema::PageMap* map) {
+  map->set_pid(task.pid);
+  Fd pagemap = TRY(open_pagemap(task.pid));
+  PrivatePages found = TRY_WHILE(find_private_pages(pagemap, *memory, PageScan::kBest),
+                                 "memory of process %d", task.pid);
   note_guards(found.guards, memory);
   Source& source = impl_->sources.emplace_back();
-  source.pid = pid;
+  source.pid = task.pid;
   source.map = map;
-  return impl_->split(source, found.pages);
+  source.may_vanish = impl_->options.tasks == TasksMeanwhile::kRun;
+  if (impl_->options.parent != nullptr)
+    source.parent = impl_->options.parent->of_task(task.inner_pid != 0 ? task.inner_pid : task.pid);
+  if (!impl_->lazy) return impl_->split(source, found.pages);
+  impl_->copy_lazily(source, intersection(found.pages, task.lazy));
+  return impl_->split(source, difference(found.pages, task.lazy));
 }
 
 Result<> PageStore::add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map) {
   Source& source = impl_->sources.emplace_back();
   source.map = map;
   source.object = TRY(reopen(object));
+  if (impl_->options.parent != nullptr)
+    source.parent = impl_->options.parent->of_object(map->shmem_id());
   RunSet pages = TRY_WHILE(find_data(source.object, size), "shared memory");
   return impl_->copy_object(source, pages);
 }
@@ -256,6 +335,7 @@ void PageStore::abandon() { impl_->pump.abandon(); }
 
 Result<> PageStore::read_all() {
   TRY(impl_->pump.drain());
+  if (impl_->tasks.empty()) return {};
   return impl_->copy_what_moved();
 }
 
@@ -269,10 +349,16 @@ Result<schema::ChunkTable> PageStore::finish() {
     schema::Chunk* chunk = table.add_chunks();
     chunk->set_size(stored.size);
     chunk->set_xxh3_128(std::move(stored.checksum));
+    if (impl_->options.keep_hashes) impl_->keep(std::move(stored.hashes));
   }
+  TRY(impl_->pump.finish());
   impl_->stats.pages_written = impl_->pump.bytes_written() / kPageSize;
   return table;
 }
+
+std::vector<schema::PageHashes> PageStore::take_hashes() { return std::move(impl_->hashes); }
+
+uint64_t PageStore::remote_bytes() const { return impl_->pump.bytes_remote(); }
 
 PageStoreStats PageStore::stats() const { return impl_->stats; }
 

@@ -101,7 +101,6 @@ class Planner {
     for (const schema::Vma& vma : child_.memory->vmas())
       if (is_staged(vma)) plan_vma(vma);
     plan_unmap();
-    TRY(check_runs());
     return std::move(plan_);
   }
 
@@ -172,17 +171,6 @@ class Planner {
       if (is_staged(parent_vma(i)) && !has_advice(parent_vma(i), MADV_DONTFORK))
         staged.push_back({parent_vma(i).start(), parent_vma(i).end()});
     plan_.unmap = common(merged(std::move(staged)), gaps_between(kept_, kNever));
-  }
-
-  Result<> check_runs() const {
-    if (child_.pages == nullptr) return {};
-    for (const schema::PageRun& run : child_.pages->runs())
-      if (run.in_parent())
-        return Error::unsupported(strf("page %#" PRIx64
-                                       " is in the parent image: incremental images "
-                                       "cannot be restored yet",
-                                       run.start()));
-    return {};
   }
 
   int first_candidate(const schema::Vma& vma) {

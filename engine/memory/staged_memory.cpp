@@ -180,7 +180,7 @@ Result<> Stager::fill(const StagePlan& plan) {
     spans.push_back(
         {staged_address(read.address, request_.shift), read.size, read.stored, anonymous});
   }
-  TRY(fill_pages(request_.image.pages.get(), std::move(spans), request_.threads));
+  TRY(fill_pages(request_.image.pages, std::move(spans), request_.threads));
   for (const AddressRange& range : plan.zero) std::memset(at(range.start), 0, size_of(range));
   return {};
 }

@@ -166,7 +166,15 @@ std::string to_json(const DumpReport& report) {
                    {{"scanned", report.pages_scanned},
                     {"written", report.pages_written},
                     {"zero", report.pages_zero},
-                    {"shared", report.pages_shared}}},
+                    {"shared", report.pages_shared},
+                    {"parent", report.pages_parent},
+                    {"lazy", report.pages_lazy}}},
+                  {"shared_memory_pages",
+                   {{"scanned", report.shpages_scanned},
+                    {"written", report.shpages_written},
+                    {"parent", report.shpages_parent}}},
+                  {"memory_ns", report.memory_ns},
+                  {"write_ns", report.write_ns},
                   {"phases", phases_json(report.phases)}});
 }
 
@@ -177,6 +185,13 @@ std::string to_json(const RestoreReport& report) {
                   {"total_ns", report.total_ns},
                   {"pages_restored", report.pages_restored},
                   {"phases", phases_json(report.phases)}});
+}
+
+std::string to_json(const PagerReport& report) {
+  return printed({{"pages",
+                   {{"faults", report.faults},
+                    {"copied", report.pages_copied},
+                    {"zero", report.pages_zero}}}});
 }
 
 std::string describe_image_json(const Image& image) {
@@ -194,6 +209,9 @@ std::string describe_image_json(const Image& image) {
                     {"uuid", hex(inventory.uuid())},
                     {"created_unix_ns", inventory.created_unix_ns()},
                     {"root_pid", inventory.root_pid()},
+                    {"memory_only", inventory.memory_only()},
+                    {"parent", inventory.parent()},
+                    {"parent_uuid", hex(inventory.parent_uuid())},
                     {"cpu", inventory.cpu().model()},
                     {"files", files}}},
                   {"tasks", tasks}});
@@ -205,6 +223,10 @@ std::string verify_json(const Image& image) {
   return printed({{"files", image.inventory.files_size() + 1},
                   {"bytes", bytes},
                   {"tasks", image.tasks.size()}});
+}
+
+std::string pages_json(uint64_t pages) {
+  return printed({{"pages", pages}, {"bytes", pages * kPageSize}});
 }
 
 std::string check_json(const std::vector<KernelFeature>& features,

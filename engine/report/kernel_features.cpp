@@ -16,6 +16,7 @@
 #include <cstring>
 
 #include "engine/base/sys.h"
+#include "engine/memory/pager.h"
 
 namespace ncr {
 namespace {
@@ -122,7 +123,9 @@ std::vector<KernelFeature> probe_kernel() {
        "pages that forked tasks share are found by content"},
       {"guard regions (6.13)", has_guard_regions(), Need::kMore,
        "images with guard regions are refused"},
-      {"userfaultfd", has_userfaultfd(), Need::kMore, "no lazy restore and no incremental dumps"},
+      {"userfaultfd", has_userfaultfd(), Need::kMore, "no lazy restore"},
+      {"userfaultfd with events of processes", has_noncooperative_userfaultfd(), Need::kMore,
+       "no lazy restore"},
       {"cgroup v2 freezer",
        exists("/sys/fs/cgroup/cgroup.controllers") || exists("/sys/fs/cgroup/unified/cgroup.procs"),
        Need::kMore, "trees are frozen with ptrace alone"},

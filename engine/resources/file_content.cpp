@@ -11,12 +11,12 @@
 namespace ncr {
 namespace {
 
-Result<> copy_range(const Fd& from, uint64_t from_offset, const Fd& to, uint64_t to_offset,
+Result<> copy_range(const PageFiles& from, uint64_t from_offset, const Fd& to, uint64_t to_offset,
                     uint64_t size) {
   std::string buffer(std::min<uint64_t>(size, 1 << 20), '\0');
   while (size > 0) {
     size_t part = std::min<uint64_t>(size, buffer.size());
-    TRY(sys::pread_exact(from, buffer.data(), part, from_offset));
+    TRY(from.read(buffer.data(), part, from_offset));
     TRY(sys::pwrite_all(to, buffer.data(), part, to_offset));
     from_offset += part;
     to_offset += part;

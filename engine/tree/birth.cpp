@@ -19,6 +19,7 @@
 #include <ctime>
 #include <optional>
 
+#include "engine/memory/lazy_handover.h"
 #include "engine/memory/staged_memory.h"
 #include "engine/resources/controlling_terminal/controlling_terminal.h"
 #include "engine/resources/room.h"
@@ -306,6 +307,8 @@ class Birth {
     ChildTask child{record(), nursery_.request};
     for (const TaskRoom* room : task_rooms())
       if (room->restore != nullptr) TRY_WHILE(room->restore(child), "%s", room->name);
+    if (nursery_.plan.lazy_socket >= 0)
+      TRY(hand_over_memory(nursery_.plan.lazy_socket, plan().pid));
     TRY(install_files());
     return enter_restorer({*nursery_.plan.image, record(), nursery_.plan.shift, plan().steps,
                            plan().thread_steps, nursery_.sync, index_, plan().exe_fd});

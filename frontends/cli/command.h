@@ -17,6 +17,10 @@ Run add_restore(CLI::App& app);
 Run add_check(CLI::App& app);
 Run add_inspect(CLI::App& app);
 Run add_verify(CLI::App& app);
+Run add_predump(CLI::App& app);
+Run add_page_server(CLI::App& app);
+Run add_lazy_pages(CLI::App& app);
+Run add_dedup(CLI::App& app);
 
 // --log-level and --json, which every command has.
 struct CommonOptions {
@@ -25,6 +29,9 @@ struct CommonOptions {
   void add_to(CLI::App& app);
   ncr_log_level level() const;
 };
+
+// A large tree takes descriptors of ours for every task; the soft limit is only a habit of shells.
+void raise_descriptor_limit();
 
 // Prints the error of a failed call (a sentence on stderr, or a JSON object on stdout with --json)
 // and returns its exit status.

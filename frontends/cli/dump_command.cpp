@@ -1,12 +1,15 @@
 // nativecr dump
-#include <sys/resource.h>
+
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "frontends/cli/command.h"
 #include "frontends/cli/container_options.h"
 #include "frontends/cli/monitor.h"
+#include "frontends/cli/page_socket.h"
 
 namespace cli {
 namespace {
@@ -26,6 +29,13 @@ struct DumpOptions {
   bool tcp_skip_in_flight = false;
   std::string network_lock = "nftables";
   ContainerOptions container;
+  std::string parent;
+  bool track_memory = false;
+  bool to_server = false;
+  bool lazy_pages = false;
+  bool auto_dedup = false;
+  PageServerAddress server;
+  int status_fd = -1;
   CommonOptions common;
 };
 
@@ -35,14 +45,6 @@ void print_summary(const std::string& report, const DumpOptions& options) {
               options.images.c_str(), json["tasks"].get<unsigned>(),
               json["threads"].get<unsigned>(), json["image_bytes"].get<double>() / 1048576.0,
               json["frozen_ns"].get<double>() / 1e6, json["total_ns"].get<double>() / 1e6);
-}
-
-// A large tree takes descriptors of ours for every task; the soft limit is only a habit of shells.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 void add_connection_options(CLI::App& command, DumpOptions& options) {
@@ -81,11 +83,28 @@ int run(DumpOptions& options) {
   request.network_lock = options.network_lock == "skip" ? NCR_LOCK_SKIP : NCR_LOCK_NFTABLES;
   options.container.apply(request);
   if (!options.trace.empty()) request.trace_file = options.trace.c_str();
-  monitor.set_hook(
-      [&](const ncr_hook& hook) { return options.container.pass(hook, options.images); });
+  monitor.set_hook([&](const ncr_hook& hook) {
+    // A lazy restore may fetch pages now.
+    const bool ready = options.status_fd >= 0 && std::strcmp(hook.name, "status-ready") == 0;
+    if (ready && ::write(options.status_fd, "", 1) != 1) return false;
+    return options.container.pass(hook, options.images);
+  });
   request.callbacks = monitor.callbacks();
+  if (!options.parent.empty()) request.parent_images = options.parent.c_str();
+  request.track_memory = options.track_memory;
+  request.lazy_pages = options.lazy_pages;
+  if (options.lazy_pages || options.to_server) {
+    request.page_server =
+        options.lazy_pages ? listen_at(options.server) : connect_to(options.server);
+    if (request.page_server < 0) return NCR_SYSTEM;
+  }
   nativecr::Outcome outcome = nativecr::dump(request);
+  if (request.page_server >= 0) ::close(request.page_server);
   if (!outcome) return fail(outcome, options.common);
+  if (options.auto_dedup) {
+    nativecr::Outcome given_up = nativecr::dedup(options.images);
+    if (!given_up) return fail(given_up, options.common);
+  }
   if (options.common.json)
     std::puts(outcome.report().c_str());
   else
@@ -124,6 +143,22 @@ Run add_dump(CLI::App& app) {
                       "Write the phases to this file, in Chrome trace format");
   add_connection_options(*command, *options);
   options->container.add_to_dump(*command);
+  command->add_option("--parent", options->parent,
+                      "Images directory, relative to --images, whose pages are not stored again");
+  command->add_flag("--track-memory", options->track_memory,
+                    "Note checksums of pages, so that the next dump finds what has changed faster");
+  auto* server = command->add_flag("--page-server", options->to_server,
+                                   "Send pages to a page server on another machine");
+  command
+      ->add_flag("--lazy-pages", options->lazy_pages,
+                 "Serve pages to a lazy restore at --address and --port, then end the tree")
+      ->excludes(server)
+      ->excludes(running);
+  command->add_flag("--auto-dedup", options->auto_dedup,
+                    "Afterwards give up what the parent images store in vain (see dedup)");
+  options->server.add_to(*command);
+  command->add_option("--status-fd", options->status_fd,
+                      "Write a NUL byte to this descriptor once pages can be fetched");
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

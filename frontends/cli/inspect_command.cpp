@@ -84,7 +84,12 @@ int run(const InspectOptions& options) {
               inventory["format_version"].get<int>(), inventory["arch"].get<std::string>().c_str(),
               inventory["kernel_release"].get<std::string>().c_str(),
               inventory["producer"].get<std::string>().c_str());
-  Tree(report["tasks"]).print();
+  if (report["inventory"].value("memory_only", false))
+    std::puts("a pre-dump: memory only, to be the parent of a dump");
+  else
+    Tree(report["tasks"]).print();
+  const std::string parent = report["inventory"].value("parent", "");
+  if (!parent.empty()) std::printf("incremental to %s\n", parent.c_str());
   for (const json& task : report["tasks"]) {
     if (options.pid != 0 && task["pid"] != options.pid) continue;
     if (!options.maps && !options.files) break;

@@ -12,9 +12,15 @@ int parse_and_run(int argc, char** argv) {
   app.set_version_flag("-V,--version", std::string("nativecr ") + ncr_version());
   app.require_subcommand(1);
   const std::pair<const char*, cli::Run> commands[] = {
-      {"dump", cli::add_dump(app)},     {"restore", cli::add_restore(app)},
-      {"check", cli::add_check(app)},   {"inspect", cli::add_inspect(app)},
+      {"dump", cli::add_dump(app)},
+      {"restore", cli::add_restore(app)},
+      {"check", cli::add_check(app)},
+      {"inspect", cli::add_inspect(app)},
       {"verify", cli::add_verify(app)},
+      {"pre-dump", cli::add_predump(app)},
+      {"page-server", cli::add_page_server(app)},
+      {"lazy-pages", cli::add_lazy_pages(app)},
+      {"dedup", cli::add_dedup(app)},
   };
   try {
     app.parse(argc, argv);

@@ -25,6 +25,8 @@ struct RestoreOptions {
   bool tcp_close = false;
   bool sibling = false;
   ContainerOptions container;
+  bool lazy_pages = false;
+  std::string lazy_pages_socket;
   CommonOptions common;
 };
 
@@ -69,6 +71,9 @@ int run(RestoreOptions& options) {
     if (!options.trace.empty()) request.trace_file = options.trace.c_str();
     monitor.set_hook(
         [&](const ncr_hook& hook) { return options.container.pass(hook, options.images); });
+    request.lazy_pages = options.lazy_pages;
+    if (!options.lazy_pages_socket.empty())
+      request.lazy_pages_socket = options.lazy_pages_socket.c_str();
     request.callbacks = monitor.callbacks();
     nativecr::Outcome outcome = nativecr::restore(request, &root);
     if (!outcome) return fail(outcome, options.common);
@@ -114,6 +119,10 @@ Run add_restore(CLI::App& app) {
                  "Let the TCP connections of the image come back closed")
       ->excludes(keep);
   options->container.add_to_restore(*command);
+  command->add_flag("--lazy-pages", options->lazy_pages,
+                    "Run at once; memory comes from nativecr lazy-pages when it is asked for");
+  command->add_option("--lazy-pages-socket", options->lazy_pages_socket,
+                      "Where that listens (default: lazy-pages.socket in the images directory)");
   options->common.add_to(*command);
   return [options] { return run(*options); };
 }

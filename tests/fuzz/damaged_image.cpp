@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include "engine/image/image_dir.h"
 #include "engine/image/record_file.h"
 #include "tests/engine/image/sample_image.h"
 
@@ -22,8 +23,19 @@ struct Contents {
   std::string pages;
 };
 
-Contents sound_contents() {
+constexpr char kParent[] = "parent-image";
+
+// What a damaged image may be incremental to; made once.
+void put_parent(const std::string& dir) {
   SampleImage sample;
+  sample.inventory.set_uuid(std::string(16, 'p'));
+  Result<ImageDir> images = ImageDir::create(dir + "/" + kParent);
+  if (images.ok()) write_sample(images.value(), sample);
+}
+
+Contents sound_contents(bool incremental) {
+  SampleImage sample;
+  if (incremental) sample.page_maps[0].mutable_runs(0)->set_in_parent(2 * kPageSize);
   Contents contents;
   contents.pages = sample.pages;
   schema::ChunkTable table;
@@ -67,11 +79,17 @@ void put(const std::string& dir, schema::Inventory& inventory, const char* name,
 }  // namespace
 
 Result<> open_damaged(const char* dir, const uint8_t* edits, size_t size) {
-  Contents contents = sound_contents();
+  const bool incremental = size > 0 && (edits[0] & 0x80) != 0;
+  if (incremental) put_parent(dir);
+  Contents contents = sound_contents(incremental);
   for (size_t at = 0; at + 4 <= size; at += 4) edit(contents, edits + at);
   schema::Inventory inventory = SampleImage().inventory;
   inventory.set_format_version(kImageFormatVersion);
   inventory.set_uuid(std::string(16, 'u'));
+  if (incremental) {
+    inventory.set_parent(kParent);
+    inventory.set_parent_uuid(std::string(16, 'p'));
+  }
   for (int i = 0; i < 4; i++) put(dir, inventory, kRecordFiles[i], contents.files[i], true);
   put(dir, inventory, kPagesFile, contents.pages, false);
   put_file(std::string(dir) + "/" + kInventoryFile,

@@ -11,7 +11,7 @@ namespace ncr {
 
 // Each 4 bytes of `edits` change one place: the file, how (overwrite, insert, remove), two of
 // offset; the value follows from them. Returns what Image::open() says. `dir` must exist; it is
-// left empty.
+// left empty, but for the image that the damaged one may be incremental to.
 Result<> open_damaged(const char* dir, const uint8_t* edits, size_t size);
 
 }  // namespace ncr

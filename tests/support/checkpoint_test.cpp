@@ -16,7 +16,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 
+#include "engine/lazy_pages.h"
 #include "tests/support/child_process.h"
 #include "tests/support/engine_process.h"
 #include "tests/support/scratch.h"
@@ -116,6 +118,7 @@ class Run {
     pid_ = ::fork();
     if (pid_ == 0) run_child(body, scratch_);
     watch();
+    await_daemon();
     report_failures(scratch_.file("failures"));
     if (testing::Test::HasFailure()) show_output();
   }
@@ -146,6 +149,12 @@ class Run {
   }
 
   bool serve() {
+    if (file_text(scratch_.file("asked")).ends_with("pre-dump\n")) {
+      if (!pre_dump()) return false;
+      answered_++;
+      append_to(scratch_.file("answered"), "go on\n");
+      return true;
+    }
     for (int i = 0; i < options_.cycles; i++)
       if (!cycle()) return false;
     answered_++;
@@ -153,11 +162,55 @@ class Run {
     return true;
   }
 
-  bool cycle() {
-    Scratch images(::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+  // The next image of a chain.
+  DumpRequest next_link() {
     DumpRequest dump;
     dump.pid = pid_;
-    dump.images_dir = images.path();
+    dump.images_dir = chain_.file(strf("%d", links_));
+    dump.shell_job = options_.shell_job;
+    if (links_ > 0) dump.parent_images = strf("../%d", links_ - 1);
+    links_++;
+    return dump;
+  }
+
+  bool pre_dump() {
+    const DumpRequest request = next_link();
+    const std::string error = engine("pre-dump", [&] { return engine_predump(request); });
+    if (!error.empty()) ADD_FAILURE() << error;
+    return error.empty();
+  }
+
+  // The daemon that fills the memory of a lazily restored tree.
+  void start_daemon(const std::string& images) {
+    LazyPagesRequest request;
+    request.images_dir = images;
+    daemon_ = fork_child([request] {
+      Result<PagerReport> served = serve_lazy_pages(request);
+      if (!served.ok()) throw std::runtime_error(served.error().text());
+    });
+    while (!file_exists(images + "/" + kLazyPagesSocket) && ::kill(daemon_, 0) == 0) ::usleep(1000);
+  }
+
+  void await_daemon() {
+    if (daemon_ <= 0) return;
+    int status = 0;
+    if (!wait_exit(daemon_, &status, kPatience))
+      ADD_FAILURE() << "lazy pages: the daemon hangs: " << describe_process(daemon_);
+    else if (status != 0)
+      ADD_FAILURE() << "lazy pages: the daemon failed: " << describe_exit(status);
+    daemon_ = -1;
+  }
+
+  bool cycle() {
+    await_daemon();
+    images_ = std::make_unique<Scratch>(kMemory);
+    const Scratch& images = *images_;
+    DumpRequest dump;
+    if (links_ > 0)
+      dump = next_link();
+    else
+      dump.images_dir = images.path();
+    dump.pid = pid_;
     dump.final_state = options_.final_state;
     dump.shell_job = options_.shell_job;
     dump.tcp = options_.tcp;
@@ -176,10 +229,10 @@ class Run {
       return false;
     }
     if (options_.final_state == FinalState::kStop) ::kill(pid_, SIGCONT);
-    return options_.final_state != FinalState::kKill || restore(images);
+    return options_.final_state != FinalState::kKill || restore(dump.images_dir);
   }
 
-  bool restore(const Scratch& images) {
+  bool restore(const std::string& images) {
     int status = 0;
     if (!wait_exit(pid_, &status, kPatience)) {
       ADD_FAILURE() << "the dump left the test process alive: " << describe_process(pid_);
@@ -187,9 +240,11 @@ class Run {
     }
     collect_zombies();
     RestoreRequest request;
-    request.images_dir = images.path();
+    request.images_dir = images;
     request.shell_job = options_.shell_job;
     request.tcp = options_.tcp;
+    request.lazy_pages = options_.lazy_pages;
+    if (options_.lazy_pages) start_daemon(images);
     const std::string error =
         engine(strf("restore %d", cycles_done_ + 1), [&] { return engine_restore(request); });
     if (!error.empty()) ADD_FAILURE() << error;
@@ -209,8 +264,13 @@ class Run {
     }
   }
 
+  static inline const char* const kMemory = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
   Options options_;
   Scratch scratch_;
+  Scratch chain_{kMemory};
+  int links_ = 0;
+  std::unique_ptr<Scratch> images_;
+  pid_t daemon_ = -1;
   pid_t pid_ = -1;
   long answered_ = 0;
   int cycles_done_ = 0;
@@ -254,13 +314,20 @@ std::string in_engine_process(const std::string& scratch, const std::function<Re
 
 }  // namespace ncr::test
 
-void checkpoint_restore() {
+namespace {
+
+void ask_for(const char* what) {
   using ncr::test::meeting;
   if (meeting.asked[0] == '\0')
-    throw std::runtime_error("checkpoint_restore() outside of a CR_TEST");
+    throw std::runtime_error(std::string(what) + " was asked for outside of a CR_TEST");
   meeting.cycle++;
-  ncr::test::append_to(meeting.asked, "checkpoint\n");
+  ncr::test::append_to(meeting.asked, std::string(what) + "\n");
   const timespec pause{0, 1'000'000};
   while (ncr::test::lines_of(ncr::test::file_text(meeting.answered)) < meeting.cycle)
     ::nanosleep(&pause, nullptr);
 }
+
+}  // namespace
+
+void checkpoint_restore() { ask_for("checkpoint"); }
+void pre_dump() { ask_for("pre-dump"); }

@@ -19,9 +19,10 @@ struct Options {
   int cycles = 2;  // per checkpoint_restore()
   ShellJob shell_job = ShellJob::kRefuse;
   FinalState final_state = FinalState::kKill;  // kRun, kStop: a dump only, the tree is not restored
-  TcpPolicy tcp = TcpPolicy::kRefuse;  // of dump and restore
+  TcpPolicy tcp = TcpPolicy::kRefuse;          // of dump and restore
   bool tcp_skip_in_flight = false;
   NetworkLockMethod network_lock = NetworkLockMethod::kNftables;
+  bool lazy_pages = false;        // the restored tree runs while a daemon fills its memory
   std::string refused_with = "";  // not empty: the dump must fail, with this text in its error;
                                   // then the body goes on
 };
@@ -36,6 +37,10 @@ void run_checkpoint_test(Body body, const Options& options = {});
 
 // Returns in the restored process. Keeps no descriptor, mapping or signal state of its own.
 void checkpoint_restore();
+
+// Returns when a pre-dump of this process has been made, a child of it or not. Dumps of
+// checkpoint_restore() are incremental from then on: to the last pre-dump or dump.
+void pre_dump();
 
 // The value of a Result, or the end of this test.
 #define MUST(expr)                                                               \

@@ -7,6 +7,11 @@ Result<> engine_dump(const DumpRequest& request) {
   return {};
 }
 
+Result<> engine_predump(const DumpRequest& request) {
+  TRY(predump(request));
+  return {};
+}
+
 Result<> engine_restore(const RestoreRequest& request) {
   TRY(restore(request));
   return {};

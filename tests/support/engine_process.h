@@ -13,6 +13,7 @@ std::string in_engine_process(const std::string& scratch, const std::function<Re
                               int timeout_s);
 
 Result<> engine_dump(const DumpRequest& request);
+Result<> engine_predump(const DumpRequest& request);
 Result<> engine_restore(const RestoreRequest& request);
 
 }  // namespace ncr::test

@@ -79,14 +79,13 @@ Result<> fill(const schema::SharedSegment& segment, const Image& image, unsigned
   Attached window = TRY(Attached::attach(segment.object().id(), 0));
   std::vector<FillSpan> spans;
   for (const schema::PageRun& run : pages->second.runs()) {
-    if (run.in_parent()) return Error::unsupported("a page of it is in a parent image");
     if (run.place_case() != schema::PageRun::kStored) continue;
     const uint64_t size = run.pages() * kPageSize;
     if (run.start() > page_ceil(segment.size()) || size > page_ceil(segment.size()) - run.start())
       return Error::malformed("its pages lie beyond its end");
     spans.push_back({window.address() + run.start(), size, run.stored(), false});
   }
-  return fill_pages(image.pages.get(), std::move(spans), threads);
+  return fill_pages(image.pages, std::move(spans), threads);
 }
 
 }  // namespace

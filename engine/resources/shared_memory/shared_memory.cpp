@@ -78,13 +78,10 @@ Result<> fill(const Fd& fd, const schema::SharedMemory& record, const Image& ima
   Window window = TRY(Window::map(fd.get(), page_ceil(record.size())));
   std::vector<FillSpan> spans;
   for (const schema::PageRun& run : pages->second.runs()) {
-    if (run.in_parent())
-      return Error::unsupported(
-          "the page is in a parent image: incremental images cannot be restored yet");
     if (run.zero()) continue;
     spans.push_back({window.address() + run.start(), run.pages() * kPageSize, run.stored(), false});
   }
-  return fill_pages(image.pages.get(), std::move(spans), threads);
+  return fill_pages(image.pages, std::move(spans), threads);
 }
 
 // Seals that do not hinder the mappings of the tasks.

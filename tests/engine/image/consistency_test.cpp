@@ -219,7 +219,7 @@ const Mutation kPages[] = {
     {"run_in_shared", [](Image& i) { run(i, 0).set_start(0x7f0000000000); }, "outside of its"},
     {"run_nowhere", [](Image& i) { run(i, 0).clear_place(); }, "nowhere"},
     {"run_zero_false", [](Image& i) { run(i, 0).set_zero(false); }, "nowhere"},
-    {"run_in_parent", [](Image& i) { run(i, 0).set_in_parent(true); }, "parent image"},
+    {"run_in_parent", [](Image& i) { run(i, 0).set_in_parent(4096); }, "parent image"},
     {"run_stored_behind", [](Image& i) { run(i, 0).set_stored(7 * 4096); }, "pages-1.img"},
     {"run_stored_wraps", [](Image& i) { run(i, 0).set_stored(kHuge); }, "pages-1.img"},
     {"run_stored_unaligned", [](Image& i) { run(i, 0).set_stored(1); }, "pages-1.img"},

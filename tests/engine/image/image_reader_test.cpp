@@ -50,7 +50,7 @@ TEST_F(ImageReader, hands_out_what_was_written) {
   EXPECT_EQ(image.shmem_pages.at(7).runs(0).stored(), 8 * 4096u);
   EXPECT_EQ(image.inventory.uuid().size(), 16u);
   char byte = 0;
-  ASSERT_TRUE(sys::pread_exact(image.pages, &byte, 1, 9 * 4096).ok());
+  ASSERT_TRUE(image.pages.read(&byte, 1, 9 * 4096).ok());
   EXPECT_EQ(byte, 'j');
 }
 

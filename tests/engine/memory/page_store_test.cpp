@@ -22,7 +22,8 @@ class Stored {
     Result<ImageDir> images = ImageDir::create(scratch_.path());
     EXPECT_TRUE(images.ok());
     images_ = std::make_unique<ImageDir>(images.take());
-    Result<PageStore> store = PageStore::create(*images_, threads, staging_bytes);
+    Result<PageStore> store = PageStore::create(
+        *images_, {.threads = threads, .staging_bytes = staging_bytes, .output = {}, .remote = {}});
     EXPECT_TRUE(store.ok());
     store_ = std::make_unique<PageStore>(store.take());
   }

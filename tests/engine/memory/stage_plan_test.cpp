@@ -26,7 +26,6 @@ class Space {
     run->set_stored(place * kPage);
   }
   void zero(uint64_t first, uint64_t pages) { run_of(first, pages)->set_zero(true); }
-  void in_parent(uint64_t first, uint64_t pages) { run_of(first, pages)->set_in_parent(true); }
   StoredMemory get() const { return {&memory_, &pages_}; }
 
  private:
@@ -257,13 +256,6 @@ TEST(StagePlan, the_kernels_own_mappings_are_left_alone) {
   child.vma(20, 22, schema::VMA_VVAR);
   StagePlan result = plan(parent, child);
   EXPECT_TRUE(result.vmas.empty() && result.unmap.empty());
-}
-
-TEST(StagePlan, a_page_in_a_parent_image_is_refused) {
-  Space child;
-  child.vma(10, 20);
-  child.in_parent(10, 1);
-  EXPECT_EQ(plan_stage({}, child.get()).error().code(), ErrorCode::kUnsupported);
 }
 
 }  // namespace

@@ -60,11 +60,13 @@ class Trip {
                                   blockers));
     if (!blockers.empty()) return blockers.as_error();
     ImageDir images = TRY(ImageDir::create(scratch_.file("image")));
-    PageStore store = TRY(PageStore::create(images, 1, 0));
+    PageStore store = TRY(
+        PageStore::create(images, {.threads = 1, .staging_bytes = 0, .output = {}, .remote = {}}));
     TRY(content.store_pages(store));
     TRY(store.read_all());
     (void)TRY(store.finish());
-    image_.pages = TRY(sys::open((scratch_.file("image") + "/" + kPagesFile).c_str(), O_RDONLY));
+    image_.pages =
+        PageFiles(TRY(sys::open((scratch_.file("image") + "/" + kPagesFile).c_str(), O_RDONLY)));
     for (const google::protobuf::MessageLite* map : content.page_maps()) {
       const auto& pages = static_cast<const schema::PageMap&>(*map);
       image_.shmem_pages[pages.shmem_id()] = pages;

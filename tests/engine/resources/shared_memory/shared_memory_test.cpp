@@ -33,10 +33,10 @@ struct Sample {
 
 Sample sample() {
   Sample sample;
-  sample.image.pages = Fd(::memfd_create("pages", MFD_CLOEXEC));
+  Fd pages(::memfd_create("pages", MFD_CLOEXEC));
   std::string page(kPageSize, 'p');
-  EXPECT_EQ(::write(sample.image.pages.get(), page.data(), page.size()),
-            static_cast<ssize_t>(page.size()));
+  EXPECT_EQ(::write(pages.get(), page.data(), page.size()), static_cast<ssize_t>(page.size()));
+  sample.image.pages = PageFiles(std::move(pages));
   return sample;
 }
 
