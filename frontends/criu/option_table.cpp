@@ -56,7 +56,20 @@ Status verbosity(Options& options, const std::string& value) {
   return number<&Options::verbosity, 0, 100>(options, digits);
 }
 
+// LXC says its console's --ext-mount-map once more as --external if the container has an empty
+// network.
+bool is_repeated_mount(const Options& options, const std::string& value) {
+  nativecr::External mount;
+  if (!parse_ext_mount_map(value, &mount).ok()) return false;
+  return std::any_of(options.externals.begin(), options.externals.end(),
+                     [&](const nativecr::External& given) {
+                       return given.kind == mount.kind && given.object == mount.object &&
+                              given.value == mount.value;
+                     });
+}
+
 Status external(Options& options, const std::string& value) {
+  if (is_repeated_mount(options, value)) return {};
   const bool automatic = value == "mnt[]" || value.rfind("mnt[]:", 0) == 0;
   if (!automatic) return parsed_list<&Options::externals, parse_external>(options, value);
   options.external_mounts_auto = true;

@@ -37,7 +37,22 @@ class Workplace:
         return self
 
     def __exit__(self, kind, value, trace):
-        shutil.rmtree(self.dir, ignore_errors=True)
+        """What runtimes have started tidies up for a while after they have ended."""
+        try:
+            wait_until(lambda: not self.users(), f"everything below {self.dir} to end")
+        finally:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def users(self):
+        """Pids of processes whose command line has to do with this place."""
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if self.dir in read(f"/proc/{name}/cmdline"):
+                    found.append(int(name))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return found
 
     def path(self, *names):
         return os.path.join(self.dir, *names)

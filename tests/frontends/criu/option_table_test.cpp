@@ -86,6 +86,13 @@ TEST(criu_options, what_lxc_says_of_a_dump) {
   EXPECT_EQ(options.externals[1].kind, "tty");
 }
 
+TEST(criu_options, lxc_says_a_mount_twice_when_the_network_is_empty) {
+  const Options options = parsed({"--ext-mount-map", "console:", "--external", "console:"});
+  ASSERT_EQ(options.externals.size(), 1u);
+  EXPECT_EQ(options.externals[0].kind, "mnt");
+  EXPECT_EQ(options.externals[0].object, "console");
+}
+
 TEST(criu_options, what_criu_s_own_tests_say_of_a_restore) {
   const Options options = parsed({"restore",
                                   "--mntns-compat-mode",
