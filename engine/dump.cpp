@@ -352,6 +352,18 @@ Result<> check_request(const DumpRequest& request) {
   return {};
 }
 
+// Those that the image has the content of, or that are to be made anew. The dump is done: whatever
+// goes wrong here is no failure of it.
+void cut_off_networks(const Gathered& gathered, const NetworkLock& network,
+                      const DumpRequest& request) {
+  std::vector<uint64_t> inodes;
+  for (const schema::Namespace& record : gathered.namespaces.records())
+    if (record.content_case() == schema::Namespace::kNet && record.external_key().empty())
+      inodes.push_back(record.inode());
+  Result<> done = network.cut_off_deserted(inodes);
+  if (!done.ok()) request.callbacks.log.warning("%s", done.error().text().c_str());
+}
+
 }  // namespace
 
 // Everything between freeze() and finish() is frozen time, the number users feel. Until commit()
@@ -436,6 +448,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
     clock.begin("finish");
     report.frozen_ns = TRY(tree.finish(request.final_state));
   }
+  if (request.final_state == FinalState::kKill) cut_off_networks(gathered, network, request);
   clock.end();
 
   report.tasks = static_cast<uint32_t>(gathered.tasks.size());

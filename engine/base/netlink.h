@@ -79,6 +79,7 @@ struct Reply {
 
 class Socket {
  public:
+  explicit Socket(Fd fd) : fd_(std::move(fd)) {}  // that was opened elsewhere
   static Result<Socket> open(int protocol);  // NETLINK_*, in the calling thread's network namespace
   // In the network namespace of this socket, which may be any.
   static Result<Socket> open_beside(const Fd& socket, int protocol);
@@ -91,7 +92,6 @@ class Socket {
   Result<std::vector<Reply>> list(Request& request, const char* what);
 
  private:
-  explicit Socket(Fd fd) : fd_(std::move(fd)) {}
   Result<> exchange(const std::string& bytes, const char* what, std::vector<Reply>* replies,
                     bool* interrupted);
 

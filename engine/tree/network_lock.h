@@ -35,6 +35,10 @@ class [[nodiscard]] NetworkLock {
   int keep() const;
   void unkeep() const;  // after a keep() that was for nothing
 
+  // The tree is dead. Of these namespaces those that end with us (we hold them) are cut off, for
+  // their end takes the kept lock away before the addresses.
+  Result<> cut_off_deserted(const std::vector<uint64_t>& net_namespace_inodes) const;
+
  private:
   struct Place {
     Fd netlink;
@@ -47,6 +51,8 @@ class [[nodiscard]] NetworkLock {
 
 // Takes away what keep() left, if it is there.
 Result<> remove_kept_lock(const Fd& net_namespace, const std::string& name);
+// Connections that have come back, perhaps by another way, are held by nothing that any dump kept.
+Result<> free_from_kept_locks(const LockScope& scope);
 
 // The network namespace of a socket.
 Result<Fd> net_namespace_of(const Fd& socket);

@@ -11,9 +11,11 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "engine/base/call_code.h"
+#include "engine/base/netlink.h"
 
 namespace ncr {
 namespace {
@@ -176,19 +178,20 @@ void add_set(Transaction& out, const std::string& table, const Version& version)
   });
 }
 
-void add_keys(Transaction& out, const std::string& table, const Version& version,
-              const std::vector<std::string>& keys) {
-  for (size_t from = 0; from < keys.size(); from += kKeysPerMessage) {
-    const size_t to = std::min(keys.size(), from + kKeysPerMessage);
-    out.message(NFT_MSG_NEWSETELEM, NLM_F_CREATE, [&](Attributes put) {
+// `set_id`: 0 for a set that exists.
+void put_keys(Transaction& out, uint16_t type, const std::string& table, const NftKeys& keys,
+              uint32_t set_id) {
+  for (size_t from = 0; from < keys.keys.size(); from += kKeysPerMessage) {
+    const size_t to = std::min(keys.keys.size(), from + kKeysPerMessage);
+    out.message(type, NLM_F_CREATE, [&](Attributes put) {
       put.text(NFTA_SET_ELEM_LIST_TABLE, table);
-      put.text(NFTA_SET_ELEM_LIST_SET, version.set);
-      put.number(NFTA_SET_ELEM_LIST_SET_ID, version.set_id);
+      put.text(NFTA_SET_ELEM_LIST_SET, keys.set);
+      if (set_id != 0) put.number(NFTA_SET_ELEM_LIST_SET_ID, set_id);
       put.nest(NFTA_SET_ELEM_LIST_ELEMENTS, [&] {
         for (size_t i = from; i < to; i++)
           put.nest(NFTA_LIST_ELEM, [&] {
             put.nest(NFTA_SET_ELEM_KEY,
-                     [&] { put.bytes(NFTA_DATA_VALUE, keys[i].data(), keys[i].size()); });
+                     [&] { put.bytes(NFTA_DATA_VALUE, keys.keys[i].data(), keys.keys[i].size()); });
           });
       });
     });
@@ -303,7 +306,8 @@ std::string nft_lock(const std::string& table, NftTable kind,
   });
   for (const Version& version : kVersions) {
     add_set(out, table, version);
-    add_keys(out, table, version, keys_of(version, connections));
+    put_keys(out, NFT_MSG_NEWSETELEM, table, {version.set, keys_of(version, connections)},
+             version.set_id);
   }
   for (const Chain& chain : kChains) {
     add_chain(out, table, chain);
@@ -316,6 +320,33 @@ std::string nft_unlock(const std::string& table) {
   Transaction out;
   out.message(NFT_MSG_DELTABLE, 0, [&](Attributes put) { put.text(NFTA_TABLE_NAME, table); });
   return out.finish();
+}
+
+std::vector<NftKeys> nft_keys(const std::vector<ConnectionAddresses>& connections) {
+  std::vector<NftKeys> sets;
+  for (const Version& version : kVersions)
+    sets.push_back({version.set, keys_of(version, connections)});
+  return sets;
+}
+
+std::string nft_let_pass(const std::string& table, const std::vector<NftKeys>& keys) {
+  Transaction out;
+  for (const NftKeys& set : keys) put_keys(out, NFT_MSG_DELSETELEM, table, set, 0);
+  return out.finish();
+}
+
+std::string nft_table_name(std::string_view table) {
+  return std::string(netlink::Attributes::find(table, NFTA_TABLE_NAME).text());
+}
+
+std::vector<std::string> nft_listed_keys(std::string_view elements) {
+  std::vector<std::string> keys;
+  netlink::Attributes list(netlink::Attributes::find(elements, NFTA_SET_ELEM_LIST_ELEMENTS).value);
+  for (netlink::Attribute element; list.next(&element);) {
+    const netlink::Attribute key = netlink::Attributes::find(element.value, NFTA_SET_ELEM_KEY);
+    keys.emplace_back(netlink::Attributes::find(key.value, NFTA_DATA_VALUE).value);
+  }
+  return keys;
 }
 
 // The kernel answers before send() returns: with the error of any message, or with the

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ncr {
@@ -26,6 +27,20 @@ enum class NftTable {
 std::string nft_lock(const std::string& table, NftTable kind,
                      const std::vector<ConnectionAddresses>& connections);
 std::string nft_unlock(const std::string& table);
+
+// What such a table holds of connections, by set.
+struct NftKeys {
+  std::string set;
+  std::vector<std::string> keys;
+};
+std::vector<NftKeys> nft_keys(const std::vector<ConnectionAddresses>& connections);
+// They pass from now on; all of them have to be there.
+std::string nft_let_pass(const std::string& table, const std::vector<NftKeys>& keys);
+
+// Of an answer to NFT_MSG_GETTABLE: its name. Of one to NFT_MSG_GETSETELEM: the keys. Both from
+// their attributes.
+std::string nft_table_name(std::string_view table);
+std::vector<std::string> nft_listed_keys(std::string_view elements);
 
 // Has the kernel do it, whole or not at all; 0 or an errno. Allocates nothing.
 int commit_nft(int netlink, const char* transaction, size_t size);

@@ -195,12 +195,15 @@ class NetworkNamespace:
 
 
 class Runc:
-    """One container of runc, with a state directory of its own."""
+    """One container of runc, with a state directory of its own; `host`: the network namespace that runc runs in."""
 
-    def __init__(self, workplace, name, change=None):
+    def __init__(self, workplace, name, change=None, host=None):
         self.workplace = workplace
         self.name = name
-        self.directory, self.counter = bundle(workplace, "runc", name, f"secret-of-{name}", change)
+        place = "here" if host is None else host.name
+        self.command = [] if host is None else ["nsenter", f"--net={host.path}"]
+        self.command += ["runc", "--root", workplace.path(f"runc-{place}")]
+        self.directory, self.counter = bundle(workplace, "runc", f"{name}-{place}", f"secret-of-{name}", change)
         self.output = open(os.path.join(self.directory, "output"), "wb")  # noqa: SIM115
         self.images = 0
 
@@ -208,20 +211,18 @@ class Runc:
         return self
 
     def __exit__(self, kind, value, trace):
-        subprocess.run(["runc", "--root", self.workplace.path("runc"), "delete", "-f", self.name], check=False,
-                       capture_output=True)
+        subprocess.run([*self.command, "delete", "-f", self.name], check=False, capture_output=True)
         self.output.close()
 
     def runc(self, command, *arguments, **options):
         images = os.path.join(self.directory, f"images-{self.images}")
-        return self.workplace.run("runc", "--root", self.workplace.path("runc"), command, *arguments, self.name,
-                                  cwd=self.directory,
+        return self.workplace.run(*self.command, command, *arguments, self.name, cwd=self.directory,
                                   logs=[os.path.join(images, "dump.log"), os.path.join(images, "restore.log")], **options)
 
     def quiet(self, command, *arguments, **options):
         """For commands whose standard streams become the container's."""
-        done = subprocess.run(["runc", "--root", self.workplace.path("runc"), "--log", os.path.join(self.directory, "log"),
-                               command, *arguments, self.name], cwd=self.directory, env=self.workplace.environment,
+        done = subprocess.run([*self.command, "--log", os.path.join(self.directory, "log"), command, *arguments, self.name],
+                              cwd=self.directory, env=self.workplace.environment,
                               stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, timeout=120, check=False,
                               **options)
         if done.returncode != 0:

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <map>
 #include <set>
 
 #include "engine/resources/inet_socket/inet_address.h"
@@ -107,16 +108,29 @@ Result<> Revival::take(const std::function<pid_t(size_t)>& pid_of) {
   return {};
 }
 
-Result<> Revival::unlock() {
-  const std::string& kept = plan_.image->inventory.network_lock();
-  std::set<std::pair<uint64_t, uint64_t>> seen;
+Result<std::vector<LockScope>> Revival::scopes() const {
+  std::map<std::pair<uint64_t, uint64_t>, LockScope> scopes;
   for (const Restored& restored : restored_) {
-    if (kept.empty()) break;
     Fd net_namespace = TRY(net_namespace_of(restored.socket));
     struct stat stat {};
     TRY(SYSCALL(::fstat(net_namespace.get(), &stat), "fstat of a network namespace"));
-    if (!seen.insert({stat.st_dev, stat.st_ino}).second) continue;
-    TRY(remove_kept_lock(net_namespace, kept));
+    LockScope& scope = scopes[{stat.st_dev, stat.st_ino}];
+    scope.net_namespace = std::move(net_namespace);
+    const schema::InetSocket& socket = restored.record->socket();
+    scope.connections.push_back({socket.local(), socket.peer()});
+  }
+  std::vector<LockScope> list;
+  for (auto& [id, scope] : scopes) list.push_back(std::move(scope));
+  return list;
+}
+
+Result<> Revival::unlock() {
+  const std::string& kept = plan_.image->inventory.network_lock();
+  if (!kept.empty()) {
+    for (const LockScope& scope : TRY(scopes())) {
+      TRY(remove_kept_lock(scope.net_namespace, kept));
+      TRY(free_from_kept_locks(scope));
+    }
   }
   if (lock_.has_value()) return lock_->unlock();
   return {};

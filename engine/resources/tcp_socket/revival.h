@@ -33,6 +33,7 @@ class [[nodiscard]] Revival {
     Fd socket;
   };
   std::vector<const schema::OpenFile*> wanted() const;
+  Result<std::vector<LockScope>> scopes() const;  // of what was restored
   Result<> unlock();
 
   const RestorePlan& plan_;

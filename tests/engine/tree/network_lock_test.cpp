@@ -131,6 +131,37 @@ TEST(cr_network_lock, kept_one_stays_until_it_is_removed_by_name) {
   });
 }
 
+// A tree that was moved away and comes back in another image has left a table that no image names.
+TEST(cr_network_lock, connections_that_are_back_are_held_by_no_kept_one) {
+  in_child([] {
+    Connection connection = connect_in_own_namespace();
+    const std::vector<LockScope> ours = connection.scopes();
+    LockScope other;
+    other.connections = {{ours[0].connections[0].local, ours[0].connections[0].local}};
+    std::vector<LockScope> both = connection.scopes();
+    both[0].connections.push_back(other.connections[0]);
+    std::string shared_name, own_name;
+    {
+      NetworkLock shared = MUST(NetworkLock::lock(both));
+      NetworkLock own = MUST(NetworkLock::lock(ours));
+      ASSERT_EQ(shared.keep(), 0);
+      ASSERT_EQ(own.keep(), 0);
+      shared_name = shared.kept_name();
+      own_name = own.kept_name();
+    }
+    EXPECT_FALSE(connection.passes(kSoon));
+    MUST(free_from_kept_locks(ours[0]));
+    EXPECT_TRUE(connection.passes(kLater));
+    auto exists = [](const std::string& name) {
+      return ::system(("nft list table inet " + name + " >/dev/null 2>&1").c_str()) == 0;
+    };
+    EXPECT_FALSE(exists(own_name));
+    EXPECT_TRUE(exists(shared_name)) << "it holds a connection that is still away";
+    MUST(free_from_kept_locks(other));
+    EXPECT_FALSE(exists(shared_name));
+  });
+}
+
 TEST(cr_network_lock, works_in_the_namespace_of_a_socket) {
   in_child([] {
     Fd outside = MUST(sys::open("/proc/self/ns/net", O_RDONLY));
