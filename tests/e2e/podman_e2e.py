@@ -1,5 +1,5 @@
 """Podman with runc checkpoints and restores containers with nativecr as its criu: twice in a row, running on, through an archive,
-with statistics, with a terminal."""
+with statistics, its memory dumped ahead, with a terminal."""
 
 import json
 
@@ -47,6 +47,28 @@ def check_archive(podman, workplace):
     podman.check_goes_on("moved", before)
 
 
+def check_dumped_ahead(podman, workplace):
+    """Memory in two steps, the container running between them; then the same through archives."""
+    before = podman.logged("moved")[-1]
+    for _ in range(2):
+        podman.podman("container", "checkpoint", "--pre-checkpoint", "moved")
+        check(podman.running("moved"), "the container does not run on")
+        podman.check_goes_on("moved", before)
+        podman.podman("container", "checkpoint", "--with-previous", "moved")
+        check(not podman.running("moved"), "the container runs on")
+        before = podman.logged("moved")[-1]
+        podman.podman("container", "restore", "moved")
+        podman.check_goes_on("moved", before)
+    ahead, rest = workplace.path("ahead.tar"), workplace.path("rest.tar")
+    podman.podman("container", "checkpoint", "--pre-checkpoint", "--export", ahead, "moved")
+    podman.check_goes_on("moved", podman.logged("moved")[-1])
+    podman.podman("container", "checkpoint", "--with-previous", "--export", rest, "moved")
+    before = podman.logged("moved")[-1]
+    podman.podman("rm", "moved")
+    podman.podman("container", "restore", "--import-previous", ahead, "--import", rest)
+    podman.check_goes_on("moved", before)
+
+
 def check_terminal(podman):
     podman.run_detached("terminal", "box", "/bin/sh", "-c", PRINTER, "sh", "secret", options=["-t", "--network=none"])
     wait_until(lambda: podman.logged("terminal"), "the container with a terminal to print")
@@ -65,6 +87,7 @@ def main():
         check_leave_running(podman)
         check_statistics(podman)
         check_archive(podman, workplace)
+        check_dumped_ahead(podman, workplace)
         check_terminal(podman)
 
 
