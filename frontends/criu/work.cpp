@@ -111,6 +111,19 @@ void Work::keep_stats(const char* file, const std::string& content, const std::s
   if (options_.display_stats) std::fflush(stdout);
 }
 
+// A dump whose pages are fetched when somebody needs them is a page server itself.
+Status Work::open_page_socket(Descriptor* socket) {
+  if (!options_.lazy_pages || options_.page_server_fd >= 0)
+    return options_.page_server ? connect_page_server(socket) : Status();
+  if (options_.port == 0)
+    return fail(Status::bad_option("lazy-pages: name the port at which pages can be fetched"));
+  int port = 0;
+  Status listens = listen_for_pages(options_, socket, &port);
+  if (!listens.ok()) return fail(std::move(listens));
+  journal_.info("pages can be fetched at port " + std::to_string(port));
+  return {};
+}
+
 Status Work::run_dump(bool memory_only) {
   if (options_.tree <= 0)
     return fail(
@@ -120,7 +133,7 @@ Status Work::run_dump(bool memory_only) {
   if (!ready.ok()) return fail(std::move(ready));
   raise_descriptor_limit();
   Descriptor page_server;
-  if (options_.page_server) ready = connect_page_server(&page_server);
+  ready = open_page_socket(&page_server);
   if (!ready.ok()) return ready;
   // As callers are used to: a container that is dumped again is dumped into the same directory.
   OldImage before(places_.images());

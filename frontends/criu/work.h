@@ -42,6 +42,7 @@ class Work {
   Status finish(const char* what, const Answer& answer, pid_t missing);
   Status fail(Status status);
   Status run_dump(bool memory_only);
+  Status open_page_socket(Descriptor* socket);
   Status connect_page_server(Descriptor* connection);
   void keep_stats(const char* file, const std::string& content, const std::string& text);
 

@@ -2,6 +2,8 @@
 // without privileges and without processes.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,6 +24,7 @@ struct Seen {
   std::vector<nativecr::InheritedFd> inherited;
   ncr_tcp tcp = NCR_TCP_REFUSE;
   ncr_cgroup_mode cgroups = NCR_CGROUP_IGNORE;
+  bool serves_pages = false;  // it was given a socket that listens
 };
 
 class FakeEngine final : public Engine {
@@ -61,7 +64,8 @@ class FakeEngine final : public Engine {
     return next;
   }
   bool can_predump() override { return true; }
-  bool can_be_lazy() override { return false; }
+  bool lazy = false;
+  bool can_be_lazy() override { return lazy; }
 
  private:
   static nativecr::External copy(const ncr_external& external) {
@@ -79,6 +83,11 @@ class FakeEngine final : public Engine {
       call.externals.push_back(copy(options.externals[i]));
     call.tcp = options.tcp;
     call.cgroups = options.cgroups;
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    call.serves_pages =
+        ::getsockopt(options.page_server, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 &&
+        listens != 0;
     seen.push_back(call);
     return pass_hooks(options.callbacks);
   }

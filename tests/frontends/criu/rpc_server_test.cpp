@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 
 #include <random>
 
@@ -20,6 +21,19 @@ rpc::criu_req request_of(rpc::criu_req_type type) {
   rpc::criu_req request;
   request.set_type(type);
   return request;
+}
+
+// That was free a moment ago.
+int free_port() {
+  const int probe = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  EXPECT_EQ(::bind(probe, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ::getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(probe);
+  return ntohs(address.sin_port);
 }
 
 class CriuRpc : public testing::Test {
@@ -273,6 +287,24 @@ TEST_F(CriuRpc, a_page_server_is_told_with_process_and_port_and_waited_for) {
   const rpc::criu_resp waited = client.ask(wait);
   EXPECT_TRUE(waited.success());
   EXPECT_EQ(waited.status(), 0);
+}
+
+TEST_F(CriuRpc, a_lazy_dump_listens_where_its_pages_are_to_be_fetched) {
+  engine_.lazy = true;
+  RpcClient client(engine_);
+  rpc::criu_req request = with_images(rpc::DUMP);
+  request.mutable_opts()->set_pid(4242);
+  request.mutable_opts()->set_lazy_pages(true);
+  const rpc::criu_resp nowhere = client.ask(request);
+  EXPECT_FALSE(nowhere.success());
+  EXPECT_NE(nowhere.cr_errmsg().find("port"), std::string::npos) << nowhere.cr_errmsg();
+  request.mutable_opts()->mutable_ps()->set_address("127.0.0.1");
+  request.mutable_opts()->mutable_ps()->set_port(free_port());
+  RpcClient another(engine_);
+  const rpc::criu_resp reply = another.ask(request);
+  ASSERT_TRUE(reply.success()) << reply.cr_errmsg();
+  ASSERT_EQ(engine_.seen.size(), 1u);
+  EXPECT_TRUE(engine_.seen[0].serves_pages);
 }
 
 TEST_F(CriuRpc, a_request_without_an_images_directory_is_refused) {
