@@ -13,6 +13,7 @@ import tempfile
 from harness import NATIVECR, Failure, check, read, wait_until
 
 CLONE_NEWNET = 0x40000000
+CLONE_NEWNS = 0x20000
 APPLETS = ["sh", "sleep", "cat", "echo", "nc", "ls", "mkdir", "id", "hostname", "tty", "readlink"]
 
 # Counts in memory and on its standard output; what it began with stays in memory too.
@@ -68,11 +69,32 @@ class Workplace:
         return done.stdout
 
 
+def unshare(kind):
+    libc = ctypes.CDLL(None, use_errno=True)
+    check(libc.unshare(kind) == 0, f"unshare: {os.strerror(ctypes.get_errno())}")
+
+
 def own_network():
     """Takes this process, and whatever it starts from now on, into a network of their own."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    check(libc.unshare(CLONE_NEWNET) == 0, f"unshare: {os.strerror(ctypes.get_errno())}")
+    unshare(CLONE_NEWNET)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def own_mounts():
+    """The same for mounts: what is mounted from now on, nobody else sees."""
+    unshare(CLONE_NEWNS)
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+def configure_runc(workplace, text):
+    """Configuration that runc tells criu to read; /etc is ours alone (own_mounts)."""
+    for name in ("etc-upper", "etc-work"):
+        os.mkdir(workplace.path(name))
+    layers = f"lowerdir=/etc,upperdir={workplace.path('etc-upper')},workdir={workplace.path('etc-work')}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, "/etc"], check=True)
+    os.makedirs("/etc/criu", exist_ok=True)
+    with open("/etc/criu/runc.conf", "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def make_rootfs(directory):

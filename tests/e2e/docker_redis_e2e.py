@@ -3,7 +3,7 @@ and started twice, and once left running; the daemon is stopped and started befo
 
 import json
 
-from containers import Workplace, archive_rootfs, own_network
+from containers import Workplace, archive_rootfs, configure_runc, own_mounts, own_network
 from docker_daemon import Daemon, running
 from harness import check, run, wait_until
 from redis_client import Redis, answers, check_keys, fill_keys
@@ -51,8 +51,20 @@ class Container:
         check(self.log().startswith(before), "the log has lost its beginning")
 
 
+def check_connections(daemon, container):
+    """Docker does not ask for connections to be kept; the administrator may, in runc's configuration of criu."""
+    with Redis(*container.address) as redis:
+        redis.call("SET", "asked", 0)
+        for number in range(2):
+            container.stop_at(f"connected{number}")
+            daemon.start_from(f"connected{number}", container.name)
+            check(redis.call("INCR", "asked") == number + 1, "the server does not know its client")
+            check_keys(redis, KEYS, number)
+
+
 def main():
     own_network()
+    own_mounts()
     with Workplace("docker-redis") as workplace, Daemon(workplace, BRIDGE) as daemon:
         daemon.docker("import", archive_rootfs(workplace, "redis", "redis-server"), "redis")
         container = Container(daemon, "redis")
@@ -66,6 +78,8 @@ def main():
         daemon.start()
         daemon.start_from("second", "redis")
         container.prove()
+        configure_runc(workplace, "tcp-established\n")
+        check_connections(daemon, container)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
 """LXC checkpoints and restores containers with nativecr as its criu, which it calls by its command line: a program that counts goes
 on, stopped twice and left running once; redis behind a veth pair on a bridge keeps its keys and the connection of its client."""
 
-import ctypes
 import errno
 import os
 import shutil
 import subprocess
 import tempfile
 
-from containers import COUNTER, Counter, Workplace, add_programs, make_rootfs, own_network
+from containers import COUNTER, Counter, Workplace, add_programs, make_rootfs, own_mounts, own_network
 from harness import Failure, check, read, run, wait_until
 from redis_client import Redis, answers, check_keys, fill_keys
 
-CLONE_NEWNS = 0x20000
 KEYS = 20_000
 BRIDGE = "lxc-bridge"
 ADDRESS = ("10.214.0.2", 6379)
@@ -110,10 +108,9 @@ def check_counter(workplace):
 
 def make_bridge():
     """LXC looks for it in sysfs, which shows the network of whoever mounted it: a new one is mounted, in a mount namespace of ours."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    check(libc.unshare(CLONE_NEWNS) == 0, f"unshare: {os.strerror(ctypes.get_errno())}")
+    own_mounts()
     with tempfile.TemporaryDirectory(prefix="nativecr-cgroup-") as cgroups:
-        for words in ("--make-rprivate /", f"--rbind /sys/fs/cgroup {cgroups}", "-t sysfs sysfs /sys", f"--rbind {cgroups} /sys/fs/cgroup"):
+        for words in (f"--rbind /sys/fs/cgroup {cgroups}", "-t sysfs sysfs /sys", f"--rbind {cgroups} /sys/fs/cgroup"):
             subprocess.run(["mount", *words.split()], check=True)
         subprocess.run(["umount", "--recursive", cgroups], check=True)
     for words in (f"link add {BRIDGE} type bridge", f"address add 10.214.0.1/24 dev {BRIDGE}", f"link set {BRIDGE} up"):
