@@ -21,9 +21,9 @@
 #include "engine/page_server.h"
 #include "engine/rehearsal.h"
 #include "engine/request.h"
-#include "engine/resources/cgroup/cgroup.h"
+#include "engine/resources/cgroup/cgroup_dump.h"
 #include "engine/resources/file_table.h"
-#include "engine/resources/namespaces/namespaces.h"
+#include "engine/resources/namespaces/namespace_reading.h"
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/filter_table.h"
 #include "engine/resources/session/session.h"
@@ -37,12 +37,14 @@ namespace ncr {
 namespace {
 
 constexpr uint64_t kStagingBytes = 32 << 20;
+constexpr int kDescriptors = 600;  // of a small container
 
 // What a dump gathers before it is written.
 struct Gathered {
   explicit Gathered(namespaces::Links own) : namespaces(std::move(own)) {}
 
   namespaces::NamespaceTable namespaces;
+  namespaces::NamespacePreparation prepared;
   FileTable files;
   SharedMemoryTable shared_memory;
   Connections connections;
@@ -50,6 +52,7 @@ struct Gathered {
   seccomp::FilterTable filters;
   Blockers blockers;
   std::vector<schema::Task> tasks;
+  cgroup::CgroupDump cgroup_dump;
   std::vector<schema::CgroupHierarchy> cgroups;
   std::vector<schema::PageMap> pages;
 };
@@ -232,11 +235,15 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
   for (size_t i = 0; i < gathered.tasks.size(); i++) describe(tree.tasks()[i], &gathered.tasks[i]);
   gathered.tasks.front().set_ppid(0);  // whoever is the root's parent is not of the tree
   TRY(session::preflight_clones(tree.tasks(), gathered.blockers));
+  TRY(gathered.cgroup_dump.look(tree.tasks(), request.cgroups, gathered.blockers));
   TRY(gathered.namespaces.look(tree.tasks(), request, gathered.blockers));
   if (!gathered.namespaces.records().empty())
     gathered.files.set_net_namespaces([&namespaces = gathered.namespaces](uint64_t inode) {
       return namespaces.find(schema::Namespace::kNet, inode);
     });
+  namespaces::NamespaceReading namespaces(gathered.namespaces, tree.tasks(), request,
+                                          gathered.shared_memory, gathered.prepared);
+  TRY(namespaces.begin());
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     for (uint32_t id : gathered.namespaces.of(i)) gathered.tasks[i].add_namespaces(id);
@@ -244,9 +251,8 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),
               "task %d (%s)", task.pid, task.comm.c_str());
   }
-  TRY(gathered.namespaces.dump(tree.tasks(), request, gathered.shared_memory, gathered.blockers));
-  TRY(cgroup::dump(tree.tasks(), request.cgroups, gathered.tasks, &gathered.cgroups,
-                   gathered.blockers));
+  TRY(namespaces.finish(gathered.blockers));
+  TRY(gathered.cgroup_dump.finish(gathered.tasks, &gathered.cgroups));
   TRY(session::preflight_tree(tree.tasks(), request.shell_job, gathered.blockers));
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
@@ -372,6 +378,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   PhaseClock clock;
   TRY(check_request(request));
   clock.begin("open image");
+  sys::make_room_for_descriptors(kDescriptors);
   const bool runs_on = request.final_state == FinalState::kRun;
   MemoryWriter writer =
       TRY(MemoryWriter::create(request, TasksMeanwhile::kStandStill, runs_on ? kStagingBytes : 0));
@@ -379,9 +386,11 @@ Result<DumpReport> dump(const DumpRequest& request) {
   VmaReader vmas(worker_threads(request.threads));
   schema::Cpu cpu = TRY(describe_this_cpu());
   namespaces::Links own = TRY(namespaces::own_links());
-  Gathered gathered(std::move(own));
+  Gathered gathered(own);
   PageReading pages(writer.store(), gathered);
+  gathered.prepared.begin(request.pid, own);
   rehearse(request.pid);
+  gathered.prepared.finish();
 
   clock.begin("freeze");
   report_progress(request, "freeze", 0, 0);

@@ -37,6 +37,11 @@ Result<Fd> open(const char* path, int flags, unsigned mode) {
   return Fd(TRY(SYSCALL(::open(path, flags | O_CLOEXEC, mode), "open %s", path)));
 }
 
+void make_room_for_descriptors(int count) {
+  Fd any(::open("/", O_PATH | O_CLOEXEC));
+  Fd far(::fcntl(any.get(), F_DUPFD_CLOEXEC, count - 1));
+}
+
 Result<Fd> open_at(const Fd& dir, const char* path, int flags, unsigned mode) {
   return Fd(TRY(SYSCALL(::openat(dir.get(), path, flags | O_CLOEXEC, mode), "open %s", path)));
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -127,6 +128,11 @@ struct FdRoom {
 
 // ---- Namespaces (docs/adr/0011)
 
+// What a room has opened in a namespace before the tree was stopped.
+struct Prepared {
+  virtual ~Prepared() = default;
+};
+
 // A namespace of the tree that is not the engine's own.
 struct NamespaceProbe {
   const std::vector<Task>& tasks;  // all of the tree
@@ -134,6 +140,7 @@ struct NamespaceProbe {
   Fd fd;                           // of nsfs
   const DumpRequest& request;
   SharedMemoryTable& content;  // bulk data (files of a tmpfs, System V segments)
+  const Prepared* prepared;    // by the same room; null: nothing
 };
 
 // A namespace that the root task of a restored tree has just made, and is in.
@@ -152,7 +159,12 @@ struct NamespaceRoom {
   const char* name = nullptr;  // of the link in /proc/PID/ns
   schema::Namespace::ContentCase kind{};
   uint64_t clone_flag = 0;
+  // dump uses neither `content` nor what a Task remembers of its /proc: it can run beside others.
+  bool beside_tasks = false;
 
+  // Dump, the tree running, on a thread that has entered the namespace of its root: opens what
+  // dump() takes time to open. Null: nothing, which is no failure.
+  std::unique_ptr<Prepared> (*prepare)() = nullptr;
   // Dump, the tree stopped: on a thread of the engine that has entered the namespace (mnt: and has
   // its root as "/"; /proc is then the tree's, so whatever is the engine's must be opened before).
   // Names what cannot be restored. Not called for an external or empty one.

@@ -14,7 +14,6 @@
 #include <cstdlib>
 #include <set>
 
-#include "engine/base/quiet_thread.h"
 #include "engine/base/sys.h"
 #include "engine/resources/room.h"
 #include "engine/tree/process_table.h"
@@ -58,21 +57,6 @@ void check_threads(const Task& task, const Links& leader, Blockers& blockers) {
                  "its threads are in several of them, which is not supported");
 }
 
-// Of what setns(2) puts a single thread into.
-bool enterable(Kind kind) {
-  return kind == schema::Namespace::kMnt || kind == schema::Namespace::kNet ||
-         kind == schema::Namespace::kIpc || kind == schema::Namespace::kUts;
-}
-
-Result<> enter_and_dump(const NamespaceRoom& room, const NamespaceProbe& probe,
-                        schema::Namespace* record, Blockers& blockers) {
-  if (enterable(room.kind)) {
-    if (room.kind == schema::Namespace::kMnt) TRY(SYSCALL(::unshare(CLONE_FS), "unshare CLONE_FS"));
-    TRY(SYSCALL(::setns(probe.fd.get(), static_cast<int>(room.clone_flag)), "setns"));
-  }
-  return room.dump(probe, record, blockers);
-}
-
 }  // namespace
 
 // A link that could not be read belongs to a namespace that nobody is in yet (pid_for_children
@@ -85,6 +69,11 @@ uint64_t inode_of(const std::string& link) {
   size_t open = link.find(":[");
   if (open == std::string::npos) return 0;
   return std::strtoull(link.c_str() + open + 2, nullptr, 10);
+}
+
+bool enterable(Kind kind) {
+  return kind == schema::Namespace::kMnt || kind == schema::Namespace::kNet ||
+         kind == schema::Namespace::kIpc || kind == schema::Namespace::kUts;
 }
 
 extern const TaskRoom kRoom = {.name = "namespaces"};  // what it says, it says of the whole tree
@@ -249,29 +238,6 @@ Result<> NamespaceTable::check_strangers(const std::vector<Task>& tasks, Blocker
                       "into the container?), and would die with it",
                       pid, name.c_str()),
                  "end it, or --leave-running");
-  }
-  return {};
-}
-
-// A thread that cannot be started is an error here: the caller's own must stay where it is.
-Result<> NamespaceTable::dump(const std::vector<Task>& tasks, const DumpRequest& request,
-                              SharedMemoryTable& content, Blockers& blockers) {
-  for (size_t i = 0; i < records_.size(); i++) {
-    schema::Namespace& record = records_[i];
-    if (record.empty() || !record.external_key().empty()) continue;
-    for (const NamespaceRoom* room : namespace_rooms()) {
-      if (room->kind != record.content_case() || room->dump == nullptr) continue;
-      const Task& member = tasks[members_[i]];
-      Fd fd = TRY(sys::open_at(member.proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
-      NamespaceProbe probe{tasks, member, std::move(fd), request, content};
-      Result<> dumped =
-          Error::system(EAGAIN, "no thread could be started to enter the namespace with");
-      {
-        QuietThread thread([&] { dumped = enter_and_dump(*room, probe, &record, blockers); });
-      }
-      TRY_WHILE(std::move(dumped), "%s namespace of task %d (%s)", room->name, member.pid,
-                member.comm.c_str());
-    }
   }
   return {};
 }

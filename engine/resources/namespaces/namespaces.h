@@ -10,8 +10,7 @@
 #include "namespace.pb.h"
 
 namespace ncr {
-class SharedMemoryTable;  // engine/memory/shared_memory_table.h
-struct NamespaceRoom;     // engine/resources/room.h
+struct NamespaceRoom;  // engine/resources/room.h
 }  // namespace ncr
 
 namespace ncr::namespaces {
@@ -26,6 +25,9 @@ bool differs(const std::string& own, const std::string& theirs);
 // 4026531840; 0 if it does not read like that. Pure.
 uint64_t inode_of(const std::string& link);
 
+// Whether setns(2) puts a single thread into one. Pure.
+bool enterable(schema::Namespace::ContentCase kind);
+
 // The namespaces of a tree that are not the engine's own.
 class NamespaceTable {
  public:
@@ -33,9 +35,6 @@ class NamespaceTable {
 
   // Finds them; names what of them cannot be restored.
   Result<> look(const std::vector<Task>& tasks, const DumpRequest& request, Blockers& blockers);
-  // What is in them. Every one is entered on a thread of its own.
-  Result<> dump(const std::vector<Task>& tasks, const DumpRequest& request,
-                SharedMemoryTable& content, Blockers& blockers);
 
   // Ids of the namespaces of the task at `index` of the tree.
   const std::vector<uint32_t>& of(size_t index) const { return ids_[index]; }
@@ -43,6 +42,7 @@ class NamespaceTable {
   uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
   const std::vector<schema::Namespace>& records() const { return records_; }
   std::vector<schema::Namespace>& finished_records() { return records_; }
+  size_t member_of(size_t record) const { return members_[record]; }  // index of a task in it
 
  private:
   Result<> look_at(const Task& task, size_t index, const DumpRequest& request, Blockers& blockers);

@@ -3,19 +3,15 @@
 // the kernel derives from them.
 #include "engine/resources/net_namespace/net_content.h"
 
-#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <sched.h>
 #include <sys/socket.h>
 
-#include "engine/base/quiet_thread.h"
 #include "engine/resources/net_namespace/connections.h"
 #include "engine/resources/net_namespace/firewall.h"
 #include "engine/resources/net_namespace/neighbour_settings.h"
 #include "engine/resources/net_namespace/net_objects.h"
-#include "engine/resources/net_namespace/net_sysctls.h"
 #include "engine/resources/net_namespace/not_kept.h"
 
 namespace ncr::net_namespace {
@@ -39,33 +35,17 @@ Result<> dump_by_netlink(const std::vector<Neighbourhood>& others,
   return dump_connections(record->mutable_connections(), refusals);
 }
 
-Result<> read_beside(const Fd& here, Repeated<schema::NetSysctl>* sysctls) {
-  TRY(SYSCALL(::setns(here.get(), CLONE_NEWNET), "setns"));
-  return read_sysctls_of_links(sysctls);
-}
-
 }  // namespace
 
-// The files of /proc/sys take most of the time, so a second thread reads half of them.
 Result<> dump_content(const std::vector<Neighbourhood>& others,
-                      const std::vector<External>& externals, schema::NetNamespace* record,
-                      Refusals* refusals) {
-  Fd here = TRY(sys::open("/proc/thread-self/ns/net", O_RDONLY));
-  Repeated<schema::NetSysctl> of_links;
-  Result<> beside;
-  Errand errand;
-  errand.begin([&] { beside = read_beside(here, &of_links); });
-  Repeated<schema::NetSysctl> of_protocols;
-  Result<> told = dump_by_netlink(others, externals, record, refusals);
-  Result<> read =
-      told.ok() ? read_sysctls_of_protocols(record->links(), &of_protocols) : Result<>();
-  errand.finish();
-  TRY(std::move(told));
-  TRY(std::move(read));
-  TRY(std::move(beside));
-  *record->mutable_sysctls() = std::move(of_links);
-  record->mutable_sysctls()->MergeFrom(of_protocols);
-  return {};
+                      const std::vector<External>& externals, const std::vector<OpenSysctl>& opened,
+                      schema::NetNamespace* record, Refusals* refusals) {
+  TRY(dump_by_netlink(others, externals, record, refusals));
+  if (opened.empty())
+    TRY(read_sysctls(record->mutable_sysctls()));
+  else
+    read_sysctls(opened, record->mutable_sysctls());
+  return read_secrets(record->links(), record->mutable_sysctls());
 }
 
 Result<> check_content(const schema::NetNamespace& record) {

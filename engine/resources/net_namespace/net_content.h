@@ -2,12 +2,14 @@
 #pragma once
 
 #include "engine/resources/net_namespace/net_links.h"
+#include "engine/resources/net_namespace/net_sysctls.h"
 
 namespace ncr::net_namespace {
 
+// `opened`: open_sysctls() of an earlier moment, or nothing.
 Result<> dump_content(const std::vector<Neighbourhood>& others,
-                      const std::vector<External>& externals, schema::NetNamespace* record,
-                      Refusals* refusals);
+                      const std::vector<External>& externals, const std::vector<OpenSysctl>& opened,
+                      schema::NetNamespace* record, Refusals* refusals);
 Result<> check_content(const schema::NetNamespace& record);  // pure: an image may be anybody's
 Result<> build_content(const schema::NetNamespace& record, const FarEnds& far = {});
 Result<> build_empty();  // what a runtime expects of a namespace without content: lo is up

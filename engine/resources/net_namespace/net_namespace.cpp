@@ -66,8 +66,7 @@ std::optional<std::string> inner_range(const std::string& range, const IdRanges&
 
 Result<IdRanges> read_map(const Task& task, const char* file) {
   IdRanges ranges;
-  const std::string* text = TRY(task.proc_text(file));
-  TRY(user_namespace::parse_id_map(*text, &ranges));
+  TRY(user_namespace::parse_id_map(TRY(sys::read_file_at(task.proc, file)), &ranges));
   return ranges;
 }
 
@@ -75,8 +74,7 @@ Result<IdRanges> read_map(const Task& task, const char* file) {
 Result<> translate_ids(const Task& member, schema::NetNamespace* net, Refusals* refusals) {
   Fd self = TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY));
   const std::string ours = TRY(sys::read_link_at(self, "ns/user"));
-  const std::string* theirs = TRY(member.proc_link("ns/user"));
-  if (ours == *theirs) return {};
+  if (ours == TRY(sys::read_link_at(member.proc, "ns/user"))) return {};
   IdRanges users = TRY(read_map(member, "uid_map"));
   IdRanges groups = TRY(read_map(member, "gid_map"));
   const char* reason = "an id in it has no number in the user namespace of the tree";
@@ -101,10 +99,25 @@ Result<> translate_ids(const Task& member, schema::NetNamespace* net, Refusals* 
   return {};
 }
 
+struct PreparedNet : Prepared {
+  std::vector<OpenSysctl> sysctls;
+};
+
+std::unique_ptr<Prepared> prepare() {
+  auto prepared = std::make_unique<PreparedNet>();
+  Result<std::vector<OpenSysctl>> sysctls = open_sysctls();
+  if (!sysctls.ok()) return nullptr;
+  prepared->sysctls = sysctls.take();
+  return prepared;
+}
+
 Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
   Refusals refusals;
   std::vector<Neighbourhood> others = TRY(find_others(probe));
-  TRY(dump_content(others, probe.request.externals, record->mutable_net(), &refusals));
+  static const std::vector<OpenSysctl> kNone;
+  const auto* prepared = static_cast<const PreparedNet*>(probe.prepared);
+  TRY(dump_content(others, probe.request.externals, prepared == nullptr ? kNone : prepared->sysctls,
+                   record->mutable_net(), &refusals));
   TRY(translate_ids(probe.member, record->mutable_net(), &refusals));
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
@@ -157,6 +170,8 @@ Result<> build(const NamespaceBuild& namespace_build) {
 extern const NamespaceRoom kRoom = {.name = "net",
                                     .kind = schema::Namespace::kNet,
                                     .clone_flag = CLONE_NEWNET,
+                                    .beside_tasks = true,
+                                    .prepare = prepare,
                                     .dump = dump,
                                     .bring = bring,
                                     .build = build};

@@ -9,16 +9,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 
 namespace ncr::net_namespace {
 namespace {
 
 constexpr const char* kRoot = "/proc/sys/net";
-constexpr const char* kOfLinks[] = {"ipv4/conf/all", "ipv4/conf/default", "ipv6/conf/all",
-                                    "ipv6/conf/default"};
-constexpr const char* kOfProtocols[] = {"ipv4",       "ipv4/route", "ipv6", "ipv6/icmp",
-                                        "ipv6/route", "core",       "unix", "netfilter",
-                                        "mptcp",      "bridge"};
+constexpr const char* kFolders[] = {"ipv4/conf/all", "ipv4/conf/default",
+                                    "ipv6/conf/all", "ipv6/conf/default",
+                                    "ipv4",          "ipv4/route",
+                                    "ipv6",          "ipv6/icmp",
+                                    "ipv6/route",    "core",
+                                    "unix",          "netfilter",
+                                    "mptcp",         "bridge"};
 constexpr size_t kMostBytes = 64 * 1024;
 constexpr uint32_t kStableSecretModes = 2;  // IN6_ADDR_GEN_MODE_STABLE_PRIVACY and those after it
 
@@ -53,25 +56,28 @@ Result<std::string> read_value(const Fd& file) {
 }
 
 // Not every value can be read (flush), and not every one has been set (stable_secret).
-void read_file_of(const Fd& folder, const std::string& name, const std::string& path,
-                  Repeated<schema::NetSysctl>* sysctls) {
-  Result<Fd> file = sys::open_at(folder, name.c_str(), O_RDWR);
-  if (!file.ok()) return;
-  Result<std::string> value = read_value(file.value());
+void add_value(const Fd& file, const std::string& name, Repeated<schema::NetSysctl>* sysctls) {
+  Result<std::string> value = read_value(file);
   if (!value.ok()) return;
   schema::NetSysctl* sysctl = sysctls->Add();
-  sysctl->set_name(path);
+  sysctl->set_name(name);
   sysctl->set_value(value.take());
 }
 
-Result<> read_folders(std::span<const char* const> folders, Repeated<schema::NetSysctl>* sysctls) {
+// One that cannot be written cannot be opened either.
+Result<> open_each(const std::function<void(std::string name, Fd file)>& take) {
   Fd root = TRY(sys::open(kRoot, O_PATH | O_DIRECTORY));
-  for (const char* name : folders) {
+  for (const char* name : kFolders) {
     Result<Fd> folder = sys::open_at(root, name, O_RDONLY | O_DIRECTORY);
     if (!folder.ok()) continue;  // the kernel has no such protocol
     std::vector<std::string> files = TRY(files_of(folder.value()));
-    for (const std::string& file : files)
-      read_file_of(folder.value(), file, std::string(name) + "/" + file, sysctls);
+    for (const std::string& entry : files) {
+      Result<Fd> file = sys::open_at(folder.value(), entry.c_str(), O_RDWR);
+      if (file.ok())
+        take(std::string(name) + "/" + entry, file.take());
+      else if (file.error().os_error() == EMFILE || file.error().os_error() == ENFILE)
+        return file.take_error();
+    }
   }
   return {};
 }
@@ -94,26 +100,39 @@ Result<> write_one(const Fd& root, const schema::NetSysctl& sysctl) {
 }
 
 bool is_below_a_folder(const std::string& name) {
-  auto holds = [&](const char* folder) { return name.starts_with(std::string(folder) + "/"); };
-  return std::any_of(std::begin(kOfLinks), std::end(kOfLinks), holds) ||
-         std::any_of(std::begin(kOfProtocols), std::end(kOfProtocols), holds);
+  return std::any_of(std::begin(kFolders), std::end(kFolders), [&](const char* folder) {
+    return name.starts_with(std::string(folder) + "/");
+  });
 }
 
 }  // namespace
 
-Result<> read_sysctls_of_links(Repeated<schema::NetSysctl>* sysctls) {
-  return read_folders(kOfLinks, sysctls);
+Result<std::vector<OpenSysctl>> open_sysctls() {
+  std::vector<OpenSysctl> opened;
+  TRY(open_each([&](std::string name, Fd file) {
+    opened.push_back({std::move(name), std::move(file)});
+  }));
+  return opened;
 }
 
-Result<> read_sysctls_of_protocols(const Repeated<schema::NetLink>& links,
-                                   Repeated<schema::NetSysctl>* sysctls) {
-  TRY(read_folders(kOfProtocols, sysctls));
+void read_sysctls(const std::vector<OpenSysctl>& opened, Repeated<schema::NetSysctl>* sysctls) {
+  for (const OpenSysctl& sysctl : opened) add_value(sysctl.file, sysctl.name, sysctls);
+}
+
+Result<> read_sysctls(Repeated<schema::NetSysctl>* sysctls) {
+  return open_each(
+      [&](const std::string& name, const Fd& file) { add_value(file, name, sysctls); });
+}
+
+Result<> read_secrets(const Repeated<schema::NetLink>& links,
+                      Repeated<schema::NetSysctl>* sysctls) {
   Fd root = TRY(sys::open(kRoot, O_PATH | O_DIRECTORY));
-  for (const schema::NetLink& link : links)
-    if (link.address_mode6() >= kStableSecretModes) {
-      std::string path = "ipv6/conf/" + link.name() + "/stable_secret";
-      read_file_of(root, path, path, sysctls);
-    }
+  for (const schema::NetLink& link : links) {
+    if (link.address_mode6() < kStableSecretModes) continue;
+    std::string path = "ipv6/conf/" + link.name() + "/stable_secret";
+    Result<Fd> file = sys::open_at(root, path.c_str(), O_RDWR);
+    if (file.ok()) add_value(file.value(), path, sysctls);
+  }
   return {};
 }
 

@@ -92,7 +92,7 @@ inline std::string difference(const schema::NetNamespace& a, const schema::NetNa
 inline Result<schema::NetNamespace> dumped() {
   schema::NetNamespace record;
   Refusals refusals;
-  TRY(dump_content({}, {}, &record, &refusals));
+  TRY(dump_content({}, {}, {}, &record, &refusals));
   std::string text;
   for (const Refusal& refusal : refusals)
     text += refusal.object + ": " + refusal.reason + " (" + refusal.way_out + ")\n";
