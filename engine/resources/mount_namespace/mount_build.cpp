@@ -205,6 +205,9 @@ class Builder {
     Result<Fd> part_of = open_below(mount, placement.source.below);
     if (!part_of.ok() && part_of.error().os_error() == EXDEV) {
       Fd whole = TRY(copy_mount(mount));
+      // Of a mount that is nowhere the kernel copies no part.
+      TRY(open_workshop());
+      (void)TRY(place_in_workshop(strf("whole-%zu", index), whole));
       part_of = open_below(whole, placement.source.below);
     }
     Fd from = TRY(std::move(part_of));
@@ -215,6 +218,7 @@ class Builder {
   // ---- The new tree
 
   Result<> open_workshop() {
+    if (workshop_.valid()) return {};
     schema::MountedFileSystem tmpfs;
     tmpfs.set_type("tmpfs");
     workshop_ = TRY(make_file_system(tmpfs));

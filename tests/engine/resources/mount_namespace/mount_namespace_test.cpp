@@ -182,6 +182,19 @@ TEST(mount_namespace, a_private_table_comes_back) {
   expect_same(before.table(), after.table());
 }
 
+// As `ip netns` leaves /run/netns.
+TEST(mount_namespace, a_directory_that_is_mounted_upon_itself_comes_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] { return unshare_mounts() && bind_at(dir, dir); });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return unshare_mounts() && bind_at(dir, dir) && rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+}
+
 TEST(mount_namespace, what_a_mount_covers_comes_back_as_well) {
   test::Scratch scratch;
   const std::string dir = scratch.path();
