@@ -102,6 +102,8 @@ void cycle(benchmark::State& state, Engine engine, Timed timed, const char* shap
     target.reap();
     Finished restored = bench::run_command(engine.restore(images));
     if (failed(state, restored, "restore")) return;
+    if (!engine.is_peer())
+      target.follow(nlohmann::json::parse(restored.output)["root_pid"].get<pid_t>());
     state.SetIterationTime(timed == Timed::kDump ? dumped.seconds : restored.seconds);
     if (!engine.is_peer())
       add_phases(state,
@@ -149,16 +151,18 @@ struct Shape {
 
 void register_all() {
   const Shape shapes[] = {
-      {"memory_mb", {1, 64}, 20}, {"memory_mb", {1024}, 5},
-      {"memory_mb", {4096}, 2},   {"processes", {1, 10, 100}, 10},
-      {"processes", {1000}, 3},   {"threads", {1, 64, 1000}, 10},
-      {"vmas", {100, 4000}, 10},  {"descriptors", {10, 1000}, 10},
+      {"memory_mb", {1, 64}, 20},  {"memory_mb", {1024}, 5},
+      {"memory_mb", {4096}, 2},    {"processes", {1, 10, 100}, 10},
+      {"processes", {1000}, 3},    {"threads", {1, 64, 1000}, 10},
+      {"vmas", {100, 4000}, 10},   {"descriptors", {10, 1000}, 10},
+      {"runc_container", {1}, 20},
   };
   std::vector<Engine> engines = {{"nativecr"}};
   if (Engine::peer() != nullptr) engines.push_back({"criu"});
   for (const Shape& shape : shapes)
     for (long size : shape.sizes)
       for (const Engine& engine : engines) {
+        if (engine.is_peer() && std::string(shape.name) == "runc_container") continue;
         std::string suffix =
             std::string("/") + shape.name + "/" + std::to_string(size) + "/" + engine.name;
         auto add = [&](const char* what, auto function) {

@@ -24,18 +24,8 @@ Target::Target(const std::string& shape, long size) {
       static_cast<unsigned long*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
   close(file);
 
-  pid_ = fork();
-  if (pid_ == 0) {
-    setsid();
-    int null = open("/dev/null", O_RDWR);
-    dup2(null, STDIN_FILENO);
-    dup2(null, STDERR_FILENO);
-    dup2(null, STDOUT_FILENO);
-    closefrom(3);
-    execl(NCR_BENCH_TARGET, NCR_BENCH_TARGET, shape.c_str(), std::to_string(size).c_str(),
-          stall.c_str(), nullptr);
-    _exit(127);
-  }
+  start(shape, std::to_string(size), stall);
+  if (pid_ < 0) return;
   for (auto* ready = static_cast<volatile unsigned long*>(longest_) + 1; *ready == 0;) {
     if (waitpid(pid_, nullptr, WNOHANG) != 0) {
       pid_ = -1;
@@ -46,9 +36,28 @@ Target::Target(const std::string& shape, long size) {
   usleep(100'000);  // the last of its children are on their way to sleep
 }
 
+void Target::start(const std::string& shape, const std::string& size, const std::string& stall) {
+  if (shape == "runc_container") {
+    container_ = std::make_unique<RuncContainer>(dir_);
+    pid_ = container_->start();
+    return;
+  }
+  pid_ = fork();
+  if (pid_ != 0) return;
+  setsid();
+  int null = open("/dev/null", O_RDWR);
+  dup2(null, STDIN_FILENO);
+  dup2(null, STDERR_FILENO);
+  dup2(null, STDOUT_FILENO);
+  closefrom(3);
+  execl(NCR_BENCH_TARGET, NCR_BENCH_TARGET, shape.c_str(), size.c_str(), stall.c_str(), nullptr);
+  _exit(127);
+}
+
 Target::~Target() {
-  if (pid_ > 0) kill(-pid_, SIGKILL);
+  if (pid_ > 0) kill(container_ ? pid_ : -pid_, SIGKILL);
   reap();
+  container_.reset();
   if (longest_ != nullptr) munmap(longest_, 4096);
   std::error_code ignored;
   std::filesystem::remove_all(dir_, ignored);

@@ -66,7 +66,8 @@ std::optional<std::string> inner_range(const std::string& range, const IdRanges&
 
 Result<IdRanges> read_map(const Task& task, const char* file) {
   IdRanges ranges;
-  TRY(user_namespace::parse_id_map(TRY(sys::read_file_at(task.proc, file)), &ranges));
+  const std::string text = TRY(sys::read_file_at(task.proc, file));
+  TRY(user_namespace::parse_id_map(text, &ranges));
   return ranges;
 }
 
