@@ -14,6 +14,7 @@
 #include <ctime>
 
 #include "engine/resources/room.h"
+#include "engine/resources/time_namespace/offsets.h"
 
 namespace ncr {
 namespace {
@@ -210,12 +211,16 @@ Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
 }
 
 // A process is in the time namespace that it was born in; only a single thread may change that, and
-// only after the offsets were written (time_namespaces(7)).
+// only after the offsets were written (time_namespaces(7)). They count from the clocks of the
+// machine, ours may be off by offsets of their own.
 Result<> NamespaceSet::make_time(const schema::TimeNamespace& clocks) {
+  const time_namespace::Offsets own =
+      TRY(time_namespace::parse_offsets(TRY(sys::read_file("/proc/self/timens_offsets"))));
   TRY(SYSCALL(::unshare(CLONE_NEWTIME), "unshare CLONE_NEWTIME"));
   const std::string offsets =
-      offset_line("monotonic", clocks.monotonic_ns() - clock_ns(CLOCK_MONOTONIC)) +
-      offset_line("boottime", clocks.boottime_ns() - clock_ns(CLOCK_BOOTTIME));
+      offset_line("monotonic",
+                  clocks.monotonic_ns() - clock_ns(CLOCK_MONOTONIC) + own.monotonic_ns) +
+      offset_line("boottime", clocks.boottime_ns() - clock_ns(CLOCK_BOOTTIME) + own.boottime_ns);
   Fd file = TRY(sys::open("/proc/self/timens_offsets", O_WRONLY));
   return sys::write_all(file, offsets.data(), offsets.size());
 }
