@@ -133,12 +133,15 @@ Result<std::vector<LockInfo>> parse_locks(std::string_view text) {
   std::vector<LockInfo> locks;
   for (const std::string& line : lines_of(text, "lock:")) {
     char kind[16];
+    char state[16];
     char type[16];
     char end[32];
     LockInfo lock;
-    if (std::sscanf(line.c_str(), "lock: %*d: %15s %*s %15s %*d %*[^ ] %" SCNu64 " %31s", kind,
-                    type, &lock.start, end) != 4)
+    if (std::sscanf(line.c_str(), "lock: %*d: %15s %15s %15s %*d %*[^ ] %" SCNu64 " %31s", kind,
+                    state, type, &lock.start, end) != 5)
       return unexpected(line);
+    lock.breaking = std::string_view(state) == "BREAKING";
+    lock.unlock = std::string_view(type) == "UNLCK";
     std::string_view name = kind;
     if (name == "POSIX")
       lock.kind = LockKind::kPosix;

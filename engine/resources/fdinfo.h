@@ -61,7 +61,9 @@ struct LockInfo {
   LockKind kind = LockKind::kPosix;
   bool write = false;
   uint64_t start = 0;
-  uint64_t end = 0;  // last byte; all ones: to the end of the file, however it grows
+  uint64_t end = 0;       // last byte; all ones: to the end of the file, however it grows
+  bool breaking = false;  // a lease that somebody else stands in wait for ...
+  bool unlock = false;    // ... to be given up
 };
 Result<std::vector<LockInfo>> parse_locks(std::string_view text);
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/resources/file_lock/description_locks.h"
+#include "engine/resources/file_lock/lease.h"
 #include "engine/resources/tty/orphan_terminals.h"
 #include "engine/tree/namespace_set.h"
 
@@ -83,6 +84,7 @@ struct FileRestorer::Impl {
   const SharedMemoryObjects* shared_memory = nullptr;
   const NamespaceSet* namespaces = nullptr;  // null: there is one of each kind
   std::map<uint32_t, int> opened{};          // file id -> service number
+  std::map<uint32_t, int> late{};            // the same, of those made late by this very task
   std::map<std::pair<uint64_t, std::string>, Fd> stash{};
   std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups{};
   const tty::OrphanTerminals* orphans = nullptr;
@@ -130,13 +132,64 @@ struct FileRestorer::Impl {
     return {};
   }
 
-  Result<> connect(FileRestorer& files, const schema::OpenFile& file) const {
+  using Connect = decltype(FdRoom::connect);
+  Result<> connect(FileRestorer& files, const schema::OpenFile& file,
+                   Connect FdRoom::*hook = &FdRoom::connect) const {
     const FdRoom* room = fd_room_of(file.kind_case());
-    if (inherited(file) != nullptr || room == nullptr || room->connect == nullptr) return {};
+    if (inherited(file) != nullptr || room == nullptr || room->*hook == nullptr) return {};
     Fd fd(opened.at(file.id()));
-    Result<> connected = room->connect(files, file, fd);
+    Result<> connected = (room->*hook)(files, file, fd);
     (void)fd.release();
     TRY_WHILE(std::move(connected), "%s", room->name);
+    return {};
+  }
+
+  bool is_late(const schema::OpenFile& file) const {
+    const FdRoom* room = fd_room_of(file.kind_case());
+    return inherited(file) == nullptr && room != nullptr && room->open_late != nullptr;
+  }
+
+  Result<> open_late(FileRestorer& files, uint32_t id) {
+    auto found = plan.image->files.find(id);
+    if (found == plan.image->files.end() || !is_late(found->second) || late.contains(id)) return {};
+    const FdRoom* room = fd_room_of(found->second.kind_case());
+    Fd fd = TRY_WHILE(room->open_late(files, found->second), "file %u (%s): %s", id,
+                      found->second.path().c_str(), room->name);
+    late[id] = opened[id] = TRY(move_above(std::move(fd), plan.service_fd_base)).release();
+    return {};
+  }
+
+  // One task takes a lease for all that have the file: the first.
+  bool is_first_holder(const schema::Task& task, uint32_t id) const {
+    for (const TaskPlan& other : plan.tasks) {
+      if (!other.live()) continue;
+      for (const schema::Descriptor& descriptor : other.record->descriptors())
+        if (descriptor.file_id() == id) return other.record == &task;
+    }
+    return false;
+  }
+
+  // At final numbers: the signal that a lease ends tells the number it was taken at.
+  Result<> take_leases(const schema::Task& task) const {
+    for (const schema::Descriptor& descriptor : task.descriptors()) {
+      auto file = plan.image->files.find(descriptor.file_id());
+      if (file == plan.image->files.end() || !file->second.has_lease() ||
+          !is_first_holder(task, descriptor.file_id()))
+        continue;
+      TRY_WHILE(file_lock::take_lease(descriptor.number(), file->second.lease()), "fd %d (%s)",
+                descriptor.number(), file->second.path().c_str());
+      TRY(set_owner(descriptor.number(), file->second));
+    }
+    return {};
+  }
+
+  // Every process of the tree exists now.
+  Result<> make_late_files(FileRestorer& files, const schema::Task& task, const TaskPlan& mine) {
+    for (uint32_t id : mine.owned_files) TRY(open_late(files, id));
+    for (const schema::Descriptor& descriptor : task.descriptors())
+      TRY(open_late(files, descriptor.file_id()));
+    for (uint32_t id : mine.owned_files)
+      TRY_WHILE(connect(files, plan.image->files.at(id), &FdRoom::connect_late), "file %u", id);
     return {};
   }
 
@@ -171,7 +224,8 @@ struct FileRestorer::Impl {
   }
 
   static bool is_socket(const schema::OpenFile& file) {
-    return file.has_unix_socket() || file.has_inet_socket();
+    return file.has_unix_socket() || file.has_inet_socket() || file.has_netlink_socket() ||
+           file.has_packet_socket();
   }
 
   // Of the task and of those that live in its table.
@@ -195,6 +249,7 @@ Result<> FileRestorer::open_owned(const schema::Task& task) {
   for (bool connecting : {false, true}) {
     for (uint32_t id : mine.owned_files) {
       const schema::OpenFile& file = impl_->plan.image->files.at(id);
+      if (impl_->is_late(file)) continue;
       TRY(impl_->visit(task, file));
       TRY_WHILE(connecting ? impl_->connect(*this, file) : impl_->open(*this, file), "file %u (%s)",
                 id, file.path().c_str());
@@ -209,6 +264,7 @@ Result<> FileRestorer::install(const schema::Task& task) {
   size_t index = TRY(impl_->index_of(task));
   const TaskPlan& mine = impl_->plan.tasks[index];
   if (mine.shares_files) return {};
+  TRY(impl_->make_late_files(*this, task, mine));
   for (uint32_t id : mine.owned_files) {
     const schema::OpenFile& file = impl_->plan.image->files.at(id);
     if (impl_->inherited(file) == nullptr)
@@ -220,8 +276,16 @@ Result<> FileRestorer::install(const schema::Task& task) {
     int service = TRY_WHILE(opened(descriptor.file_id()), "fd %d", descriptor.number());
     table[descriptor.number()] = {service, descriptor.close_on_exec() ? O_CLOEXEC : 0};
   }
-  return place_all(table);
+  TRY(place_all(table));
+  return impl_->take_leases(task);
 }
+
+bool FileRestorer::is_late(uint32_t file_id) const {
+  auto found = impl_->plan.image->files.find(file_id);
+  return found != impl_->plan.image->files.end() && impl_->is_late(found->second);
+}
+
+const RestorePlan& FileRestorer::plan() const { return impl_->plan; }
 
 Result<int> FileRestorer::opened(uint32_t file_id) const {
   auto found = impl_->opened.find(file_id);

@@ -32,6 +32,9 @@ class FileRestorer {
   // For rooms: a file of this task that is open already (its service number), and things to leave
   // for a later member of a group.
   Result<int> opened(uint32_t file_id) const;
+  // Whether it is made when every process exists (FdRoom::open_late).
+  bool is_late(uint32_t file_id) const;
+  const RestorePlan& plan() const;
   void stash(uint64_t group_id, const std::string& key, Fd fd);
   Fd take(uint64_t group_id, const std::string& key);  // invalid if none
   const schema::OpenFile* record(uint32_t file_id) const;

@@ -17,6 +17,7 @@
 #include <unordered_map>
 
 #include "engine/resources/fdinfo.h"
+#include "engine/resources/file_lock/lease.h"
 #include "engine/resources/unsupported.h"
 
 namespace ncr {
@@ -150,6 +151,8 @@ Result<> dump_description_locks(const FdProbe& probe, schema::OpenFile* record) 
     if (lock.kind == LockKind::kOpenFile)
       add_lock(lock, schema::FileLock::OPEN_FILE, record->add_locks());
     if (lock.kind == LockKind::kFlock) add_lock(lock, schema::FileLock::FLOCK, record->add_locks());
+    if (lock.kind == LockKind::kLease)
+      *record->mutable_lease() = file_lock::lease_of(lock, record->flags());
   }
   return {};
 }
@@ -162,13 +165,6 @@ Result<> dump_process_locks(const std::string& fdinfo, schema::Descriptor* recor
   return {};
 }
 
-bool has_lease(const FdProbe& probe) {
-  Result<std::vector<LockInfo>> locks = parse_locks(probe.fdinfo);
-  return locks.ok() &&
-         std::any_of(locks.value().begin(), locks.value().end(),
-                     [](const LockInfo& lock) { return lock.kind == LockKind::kLease; });
-}
-
 // What stands in the way of this descriptor.
 Result<> find_blockers(const FdProbe& probe, const FdRoom* room, Blockers& blockers) {
   std::string where = strf("fd %d", raw(probe.number));
@@ -179,9 +175,6 @@ Result<> find_blockers(const FdProbe& probe, const FdRoom* room, Blockers& block
                  kind.reason, kind.way_out);
     return {};
   }
-  if (has_lease(probe))
-    blockers.add(*probe.task, strf("%s: lease on %s", where.c_str(), probe.link.c_str()),
-                 "leases come next", "drop it with F_SETLEASE F_UNLCK");
   if (room->preflight != nullptr)
     TRY_WHILE(room->preflight(probe, blockers), "%s", probe.where().c_str());
   return {};

@@ -36,6 +36,7 @@ class FileRestorer;         // engine/resources/file_restorer.h: the files of on
 struct ChildTask {
   const schema::Task& record;
   const RestoreRequest& request;
+  const FileRestorer* files = nullptr;  // opened, at their service numbers; null in a unit test
 };
 
 struct TaskRoom {
@@ -121,6 +122,11 @@ struct FdRoom {
   // Restore, owner task, after every file of this task was opened: connects it to others (epoll
   // targets, bytes and descriptors in flight).
   Result<> (*connect)(FileRestorer& files, const schema::OpenFile&, const Fd&) = nullptr;
+  // Restore, instead of `open`: makes what cannot be there before every process of the tree exists.
+  // Called in each task that has the file, which gets one of its own.
+  Result<Fd> (*open_late)(FileRestorer& files, const schema::OpenFile&) = nullptr;
+  // Restore, owner task, after that: connects the file to those that are made late.
+  Result<> (*connect_late)(FileRestorer& files, const schema::OpenFile&, const Fd&) = nullptr;
   // Restore, coordinator, pure: steps for the restorer of the first task that uses the file, at its
   // final number there.
   Result<> (*late)(const schema::OpenFile&, FdNumber number, StepList&) = nullptr;

@@ -17,9 +17,15 @@ inline Result<> set_status_flags(const Fd& fd, uint32_t flags) {
   return {};
 }
 
+// Whether the file was made by open(2) of a directory with O_TMPFILE.
+inline bool is_temporary_file(uint32_t flags) {
+  return (static_cast<int>(flags) & O_TMPFILE) == O_TMPFILE;
+}
+
 // The flags that open(2) of something that exists may be given.
 inline int open_flags(uint32_t flags) {
-  return static_cast<int>(flags) & ~(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC);
+  const int temporary = is_temporary_file(flags) ? O_TMPFILE : 0;
+  return static_cast<int>(flags) & ~(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC | temporary);
 }
 
 // A second description of the object behind `fd`.

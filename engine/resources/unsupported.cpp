@@ -25,8 +25,6 @@ constexpr ByLink kByLink[] = {
      "run the program with io_uring switched off (UV_USE_IO_URING=0, --disable-io-uring ...)"},
     {"anon_inode:[userfaultfd]", "userfaultfd", "page faults in flight cannot be taken over", ""},
     {"anon_inode:[fanotify]", "fanotify", "permission events in flight cannot be taken over", ""},
-    {"anon_inode:[pidfd]", "pidfd", "it names a process, which comes next", ""},
-    {"pidfd:", "pidfd", "it names a process, which comes next", ""},
     {"anon_inode:bpf", "bpf object", "programs and maps live in the kernel only",
      "load it after restore"},
     {"anon_inode:[bpf", "bpf object", "programs and maps live in the kernel only",
@@ -58,7 +56,7 @@ constexpr ByFileSystem kByFileSystem[] = {
     {0x6e736673, "namespace file", "namespaces come next"},
     {0x19800202, "POSIX message queue", "message queues come next"},
     {0x5345434d, "memfd_secret", "the kernel hides its content even from root"},
-    {0x50494446, "pidfd", "it names a process, which comes next"},
+    {0x50494446, "pidfd", "it names a process"},
     {0xcafe4a11, "bpf object", "programs and maps live in the kernel only"},
 };
 
@@ -68,8 +66,6 @@ struct ByDomain {
 };
 
 constexpr ByDomain kByDomain[] = {
-    {AF_NETLINK, "netlink socket"},
-    {AF_PACKET, "packet socket"},
     {AF_VSOCK, "vsock socket"},
     {AF_ALG, "kernel crypto socket"},
     {AF_BLUETOOTH, "bluetooth socket"},

@@ -304,7 +304,7 @@ class Birth {
   }
 
   Result<> become_task() const {
-    ChildTask child{record(), nursery_.request};
+    ChildTask child{record(), nursery_.request, &nursery_.files};
     for (const TaskRoom* room : task_rooms())
       if (room->restore != nullptr) TRY_WHILE(room->restore(child), "%s", room->name);
     if (nursery_.plan.lazy_socket >= 0)

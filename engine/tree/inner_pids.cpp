@@ -61,6 +61,7 @@ void InnerPids::translate(schema::Task* task) const {
 void InnerPids::translate(schema::OpenFile* file) const {
   if (!differ_) return;
   if (file->has_owner()) file->mutable_owner()->set_pid(of(file->owner().pid()));
+  if (file->has_pidfd()) file->mutable_pidfd()->set_pid(of(file->pidfd().pid()));
   if (!file->has_unix_socket()) return;
   schema::UnixSocket* socket = file->mutable_unix_socket();
   if (socket->has_peer_credentials())

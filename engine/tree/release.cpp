@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -125,12 +126,29 @@ Result<> set_states(std::vector<HeldTask>& tasks) {
   return {};
 }
 
+bool has_pending_stop(const google::protobuf::RepeatedPtrField<std::string>& infos) {
+  for (const std::string& info : infos) {
+    int number = 0;
+    std::memcpy(&number, info.data(), std::min(info.size(), sizeof number));
+    if (number == SIGSTOP) return true;
+  }
+  return false;
+}
+
+// A SIGSTOP on its way stops the process, whichever of its threads it was sent to.
+bool is_about_to_stop(const schema::Task& task) {
+  if (has_pending_stop(task.pending_signals())) return true;
+  for (const schema::Thread& thread : task.threads())
+    if (has_pending_stop(thread.pending_signals())) return true;
+  return false;
+}
+
 // A stop that waits for its task to run again.
 Result<> queue_stops(const std::vector<HeldTask>& tasks, AfterRestore after) {
   for (const HeldTask& task : tasks) {
     const schema::Task& record = *task.plan->record;
     bool stopped = record.state() == schema::TASK_STOPPED;
-    if (!stopped && after == AfterRestore::kRun) continue;
+    if (!stopped && !is_about_to_stop(record) && after == AfterRestore::kRun) continue;
     TRY(SYSCALL(::kill(task.outer, stopped ? stop_signal_of(record) : SIGSTOP),
                 "kill %d with a stop signal", task.outer));
   }

@@ -6,7 +6,9 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "engine/base/undo.h"
 #include "engine/resources/device/device.h"
+#include "engine/resources/missing_folders.h"
 #include "engine/resources/status_flags.h"
 
 namespace ncr::device {
@@ -64,16 +66,37 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
     return Error::unsupported(strf("%s keeps state that userspace cannot see",
                                    refuse(probe.stat.st_mode, probe.stat.st_rdev).name.c_str()));
   schema::Device* device = record->mutable_device();
-  device->set_path(probe.link);
+  constexpr std::string_view kDeleted = " (deleted)";
+  const bool unlinked = probe.stat.st_nlink == 0 && probe.link.ends_with(kDeleted);
+  device->set_path(unlinked ? probe.link.substr(0, probe.link.size() - kDeleted.size())
+                            : probe.link);
+  device->set_unlinked(unlinked);
   device->set_mode(probe.stat.st_mode);
   device->set_major(major(probe.stat.st_rdev));
   device->set_minor(minor(probe.stat.st_rdev));
   return {};
 }
 
+// A node that is made for a moment, beside whatever has its name now.
+Result<Fd> open_unlinked(const schema::OpenFile& record) {
+  const schema::Device& device = record.device();
+  MissingFolders folders = TRY(MissingFolders::above(device.path()));
+  const std::string path =
+      strf("%s.nativecr-%d-%u", device.path().c_str(), ::getpid(), record.id());
+  TRY(SYSCALL(::mknod(path.c_str(), device.mode(), makedev(device.major(), device.minor())),
+              "make the unlinked node %s again", path.c_str()));
+  Undo unlink([&] { ::unlink(path.c_str()); });
+  return sys::open(path.c_str(), open_flags(record.flags()) | O_NOCTTY);
+}
+
+Result<Fd> open_node(const schema::OpenFile& record) {
+  if (record.device().unlinked()) return open_unlinked(record);
+  return sys::open(record.device().path().c_str(), open_flags(record.flags()) | O_NOCTTY);
+}
+
 Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
   const schema::Device& device = record.device();
-  Fd fd = TRY(sys::open(device.path().c_str(), open_flags(record.flags()) | O_NOCTTY));
+  Fd fd = TRY(open_node(record));
   struct stat now {};
   TRY(SYSCALL(::fstat(fd.get(), &now), "fstat %s", device.path().c_str()));
   if ((now.st_mode & S_IFMT) != (device.mode() & S_IFMT) ||

@@ -107,15 +107,19 @@ bool is_disarmed(const schema::EpollTarget& target) {
 // Adds the item under its own number, which may be one of ours meanwhile.
 Result<> add_item(const Fd& epoll, const schema::EpollTarget& target, int service) {
   int number = target.number();
+  epoll_event event{};
+  event.events = target.events();
+  event.data.u64 = target.data();
+  if (number == service) {  // it stands at its own number already
+    TRY(SYSCALL(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, number, &event), "EPOLL_CTL_ADD"));
+    return {};
+  }
   Result<int> flags = SYSCALL(::fcntl(number, F_GETFD), "F_GETFD");
   Fd ours;
   if (flags.ok()) ours = Fd(TRY(SYSCALL(::fcntl(number, F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
   TRY(SYSCALL(::dup3(service, number, O_CLOEXEC), "dup3"));
-  epoll_event event{};
-  event.events = target.events();
-  event.data.u64 = target.data();
-  Result<int> added =
-      SYSCALL(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, number, &event), "EPOLL_CTL_ADD");
+  const int control = number == epoll.get() ? ours.get() : epoll.get();
+  Result<int> added = SYSCALL(::epoll_ctl(control, EPOLL_CTL_ADD, number, &event), "EPOLL_CTL_ADD");
   if (ours.valid())
     TRY(SYSCALL(::dup3(ours.get(), number, (flags.value() & FD_CLOEXEC) != 0 ? O_CLOEXEC : 0),
                 "dup3"));
@@ -126,10 +130,10 @@ Result<> add_item(const Fd& epoll, const schema::EpollTarget& target, int servic
 }
 
 // The disarmed ones first: what they report at once is taken away, which disarms them.
-Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& fd) {
+Result<> add_items(FileRestorer& files, const schema::OpenFile& record, const Fd& fd, bool late) {
   for (bool disarmed : {true, false}) {
     for (const schema::EpollTarget& target : record.epoll().targets()) {
-      if (is_disarmed(target) != disarmed) continue;
+      if (is_disarmed(target) != disarmed || files.is_late(target.file_id()) != late) continue;
       int service = TRY(files.opened(target.file_id()));
       TRY_WHILE(add_item(fd, target, service), "target fd %d", target.number());
       epoll_event event{};
@@ -139,6 +143,14 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
   return {};
 }
 
+Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& fd) {
+  return add_items(files, record, fd, false);
+}
+
+Result<> connect_late(FileRestorer& files, const schema::OpenFile& record, const Fd& fd) {
+  return add_items(files, record, fd, true);
+}
+
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "epoll",
@@ -146,6 +158,7 @@ extern const FdRoom kRoom = {.name = "epoll",
                              .recognises = recognises,
                              .dump = dump,
                              .open = open,
-                             .connect = connect};
+                             .connect = connect,
+                             .connect_late = connect_late};
 
 }  // namespace ncr::epoll

@@ -33,6 +33,18 @@ uint16_t port_of(const std::string& bytes) {
   return ntohs(address.sin_port);
 }
 
+bool is_any_address(const std::string& bytes) {
+  if (bytes.size() >= sizeof(sockaddr_in6)) {
+    sockaddr_in6 address{};
+    memcpy(&address, bytes.data(), sizeof address);
+    return IN6_IS_ADDR_UNSPECIFIED(&address.sin6_addr);
+  }
+  if (bytes.size() < sizeof(sockaddr_in)) return true;
+  sockaddr_in address{};
+  memcpy(&address, bytes.data(), sizeof address);
+  return address.sin_addr.s_addr == INADDR_ANY;
+}
+
 sockaddr_storage storage_of(const std::string& address) {
   sockaddr_storage storage{};
   if (address.size() == sizeof(in6_addr)) {

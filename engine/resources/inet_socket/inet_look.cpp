@@ -2,15 +2,22 @@
 // of them out by getsockopt(2).
 #include "engine/resources/inet_socket/inet_look.h"
 
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <iterator>
 
+#include "engine/base/netlink.h"
 #include "engine/resources/inet_socket/inet_address.h"
 #include "engine/resources/inet_socket/inet_options.h"
 #include "engine/resources/socket_options.h"
@@ -74,6 +81,28 @@ Result<std::string> local_address(const Fd& socket) { return read_address(socket
 
 Result<std::string> peer_address(const Fd& socket) { return read_address(socket, ::getpeername); }
 
+// Only NETLINK_SOCK_DIAG tells; a kernel without udp_diag has nothing to say, and a socket that it
+// does not list is not bound.
+Result<uint32_t> shutdown_of_udp(const Fd& socket, const schema::InetSocket& known) {
+  inet_diag_req_v2 question{};
+  question.sdiag_family = static_cast<__u8>(known.family());
+  question.sdiag_protocol = static_cast<__u8>(known.protocol());
+  question.idiag_states = ~0u;
+  question.id.idiag_sport = htons(port_of(known.local()));
+  netlink::Socket diag = TRY(netlink::Socket::open_beside(socket, NETLINK_SOCK_DIAG));
+  netlink::Request request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP);
+  request.header(question);
+  Result<std::vector<netlink::Reply>> replies = diag.list(request, "UDP sockets");
+  if (!replies.ok()) return 0u;
+  for (const netlink::Reply& reply : replies.value()) {
+    if (reply.header<inet_diag_msg>().idiag_inode != known.inode()) continue;
+    const netlink::Attribute shut =
+        netlink::Attributes::find(reply.attributes(sizeof(inet_diag_msg)), INET_DIAG_SHUTDOWN);
+    return shut.value.empty() ? 0u : static_cast<uint8_t>(shut.value[0]);
+  }
+  return 0u;
+}
+
 Result<std::string> device_of(const Fd& socket) {
   char name[IF_NAMESIZE] = "";
   socklen_t size = sizeof name;
@@ -104,11 +133,29 @@ Result<> read_socket(const FdProbe& probe, schema::InetSocket* out) {
   return read_socket_filter(probe.local, out->mutable_options());
 }
 
+// Who may have an ICMP socket is a range of groups; a task is whoever it was only later.
+Result<int> socket_as_allowed(const schema::InetSocket& record) {
+  auto make = [&record] {
+    return SYSCALL(
+        ::socket(static_cast<int>(record.family()), static_cast<int>(record.type()) | SOCK_CLOEXEC,
+                 static_cast<int>(record.protocol())),
+        "socket");
+  };
+  Result<int> made = make();
+  if (made.ok() || made.error().os_error() != EACCES || record.type() != SOCK_DGRAM) return made;
+  unsigned first = 0, last = 0;
+  const std::string range = TRY(sys::read_file("/proc/sys/net/ipv4/ping_group_range"));
+  if (std::sscanf(range.c_str(), "%u %u", &first, &last) != 2 || first > last)
+    return made.take_error().while_doing("nobody may have ICMP sockets here (ping_group_range)");
+  const gid_t own = ::getegid();
+  TRY(SYSCALL(::syscall(SYS_setresgid, -1, first, -1), "setresgid"));
+  made = make();
+  TRY(SYSCALL(::syscall(SYS_setresgid, -1, own, -1), "setresgid"));
+  return made;
+}
+
 Result<Fd> make_socket(const schema::InetSocket& record) {
-  Fd fd(TRY(SYSCALL(
-      ::socket(static_cast<int>(record.family()), static_cast<int>(record.type()) | SOCK_CLOEXEC,
-               static_cast<int>(record.protocol())),
-      "socket")));
+  Fd fd(TRY(socket_as_allowed(record)));
   TRY(set_socket_options(fd, record.options()));
   return fd;
 }
@@ -116,7 +163,7 @@ Result<Fd> make_socket(const schema::InetSocket& record) {
 Result<> bind_to(const Fd& fd, const schema::InetSocket& socket) {
   if (socket.local().empty()) return {};
   int reuse = TRY(get_int_option(fd, SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR"));
-  bool tcp = socket.protocol() == IPPROTO_TCP;
+  bool tcp = socket.type() == SOCK_STREAM;
   if (tcp) TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
   Result<int> bound =
       SYSCALL(::bind(fd.get(), reinterpret_cast<const sockaddr*>(socket.local().data()),

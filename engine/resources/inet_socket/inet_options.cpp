@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <sys/socket.h>
 
 #include "engine/resources/socket_options.h"
 
@@ -99,6 +100,13 @@ constexpr SocketOptionName kTcp[] = {
     {IPPROTO_TCP, 46, "TCP_DELACK_MAX_US"},
 };
 
+// Levels and numbers that headers spell in many ways: SOL_RAW, SOL_ICMPV6.
+constexpr SocketOptionName kRaw[] = {
+    {IPPROTO_IP, IP_HDRINCL, "IP_HDRINCL"}, {IPPROTO_IP, 22, "IP_NODEFRAG"},
+    {IPPROTO_RAW, 1, "ICMP_FILTER"},        {IPPROTO_IPV6, IPV6_CHECKSUM, "IPV6_CHECKSUM"},
+    {IPPROTO_IPV6, 36, "IPV6_HDRINCL"},     {IPPROTO_ICMPV6, 1, "ICMPV6_FILTER"},
+};
+
 constexpr SocketOptionName kUdp[] = {
     {IPPROTO_UDP, 1, "UDP_CORK"},
     {IPPROTO_UDP, 100, "UDP_ENCAP"},
@@ -116,8 +124,9 @@ Result<> read_inet_options(const Fd& socket, schema::InetSocket* out) {
   if (out->family() == AF_INET6) TRY(read_socket_options(socket, kIpv6, out->mutable_options()));
   TRY(read_socket_options(socket, kSocket, out->mutable_options()));
   TRY(read_socket_options(socket, kIp, out->mutable_options()));
-  if (out->protocol() == IPPROTO_TCP)
+  if (out->type() == SOCK_STREAM)
     return read_socket_options(socket, kTcp, out->mutable_options());
+  if (out->type() == SOCK_RAW) return read_socket_options(socket, kRaw, out->mutable_options());
   return read_socket_options(socket, kUdp, out->mutable_options());
 }
 

@@ -1,13 +1,15 @@
-// Internet sockets without a connection to keep (engine and child): UDP, bound and connected; TCP
-// listeners; TCP sockets that are not connected. The kernel keeps addresses and options in struct
-// inet_sock and hands nearly all of them out by getsockopt(2). Not seen, and not kept: datagrams
-// that wait to be read (UDP may lose any), connections in the middle of their handshake (the client
-// tries again), BPF programs of a SO_REUSEPORT group, TCP-MD5 keys. TCP connections are the room
-// tcp_socket's; those that wait to be accepted are blockers by name, or dropped. A TCP port is
-// bound with SO_REUSEADDR, so that connections of the past do not keep it; the option's own value
-// comes after.
+// Internet sockets without a connection to keep (engine and child): UDP, bound and connected; raw
+// and ICMP sockets; TCP listeners; TCP sockets that are not connected. The kernel keeps addresses
+// and options in struct inet_sock and hands nearly all of them out by getsockopt(2). Not seen, and
+// not kept: datagrams that wait to be read (UDP may lose any), connections in the middle of their
+// handshake (the client tries again), BPF programs of a SO_REUSEPORT group, TCP-MD5 keys. TCP
+// connections are the room tcp_socket's; those that wait to be accepted are blockers by name, or
+// dropped. A TCP port is bound with SO_REUSEADDR, so that connections of the past do not keep it;
+// the option's own value comes after.
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <vector>
@@ -24,39 +26,66 @@ namespace ncr::inet_socket {
 namespace {
 
 bool is_udp(int protocol) { return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE; }
+bool is_ping(int protocol) { return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6; }
 
-std::string name_of(int type, int protocol) {
+std::string name_of(int protocol) {
   constexpr int kMptcp = 262;  // IPPROTO_MPTCP
   if (protocol == kMptcp) return "multipath TCP socket";
-  return strf("%s socket of protocol %d", type == SOCK_RAW ? "raw" : "internet", protocol);
+  return strf("internet socket of protocol %d", protocol);
+}
+
+bool is_known(int type, int protocol) {
+  if (type == SOCK_STREAM) return protocol == IPPROTO_TCP;
+  if (type == SOCK_RAW) return true;
+  return type == SOCK_DGRAM && (is_udp(protocol) || is_ping(protocol));
+}
+
+// A datagram in the making is a page list of the kernel's own.
+bool holds_back_a_datagram(const Fd& socket) {
+  constexpr int kCork = 1;  // UDP_CORK
+  Result<int> corked = get_int_option(socket, IPPROTO_UDP, kCork, "UDP_CORK");
+  int bytes = 0;
+  return corked.ok() && corked.value() != 0 && ::ioctl(socket.get(), SIOCOUTQ, &bytes) == 0 &&
+         bytes > 0;
 }
 
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
   TRY(preflight_filter(probe, blockers));
   int protocol = TRY(get_int_option(probe.local, SOL_SOCKET, SO_PROTOCOL, "SO_PROTOCOL"));
   int type = TRY(get_int_option(probe.local, SOL_SOCKET, SO_TYPE, "SO_TYPE"));
-  if (type == SOCK_STREAM && protocol == IPPROTO_TCP) return {};
-  if (type == SOCK_DGRAM && is_udp(protocol)) return {};
-  blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), name_of(type, protocol).c_str()),
-               "only TCP and UDP are known today", "close it before the dump");
+  if (!is_known(type, protocol))
+    blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), name_of(protocol).c_str()),
+                 "only TCP, UDP, ICMP and raw sockets are known today", "close it before the dump");
+  if (is_udp(protocol) && holds_back_a_datagram(probe.local))
+    blockers.add(*probe.task, strf("fd %d: UDP socket", raw(probe.number)),
+                 "it holds back a datagram that is not complete (UDP_CORK)",
+                 "let the program send it and dump again");
   return {};
+}
+
+// A raw socket's "port" is its protocol.
+bool is_bound(const schema::InetSocket& socket, const std::string& local) {
+  if (socket.type() != SOCK_RAW) return port_of(local) != 0;
+  return !is_any_address(local);
 }
 
 Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   schema::InetSocket* out = record->mutable_inet_socket();
   TRY(read_socket(probe, out));
   std::string local = TRY(local_address(probe.local));
-  if (port_of(local) != 0) out->set_local(local);
-  if (out->protocol() == IPPROTO_TCP) {
+  if (is_bound(*out, local)) out->set_local(local);
+  if (out->type() == SOCK_STREAM) {
     TcpLook look = TRY(look_at_tcp(probe.local));
     out->set_listening(look.state == kListen);
     out->set_backlog(look.backlog);
     out->set_waiting(look.waiting);
     return {};
   }
-  if (!is_udp(static_cast<int>(out->protocol())))
+  if (!is_known(static_cast<int>(out->type()), static_cast<int>(out->protocol())))
     return Error::unsupported(strf("an internet socket of protocol %u", out->protocol()));
   out->set_peer(TRY(peer_address(probe.local)));
+  if (is_udp(static_cast<int>(out->protocol())) && !out->local().empty())
+    out->set_shutdown(TRY(shutdown_of_udp(probe.local, *out)));
   Fd ourselves;
   if (probe.task == nullptr) ourselves = TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY));
   return read_groups(probe.task == nullptr ? ourselves : probe.task->proc, probe.local, out);
@@ -76,6 +105,16 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
   return {};
 }
 
+// Only a connected socket may be shut down; one that is not gets the error and is shut down all the
+// same.
+Result<> shut_down(const Fd& fd, const schema::InetSocket& socket) {
+  if (socket.shutdown() == 0 || socket.shutdown() > 3) return {};
+  Result<int> shut =
+      SYSCALL(::shutdown(fd.get(), static_cast<int>(socket.shutdown()) - 1), "shutdown");
+  if (!shut.ok() && shut.error().os_error() != ENOTCONN) return shut.take_error();
+  return {};
+}
+
 Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
   const schema::InetSocket& socket = record.inet_socket();
   Fd fd = TRY(make_socket(socket));
@@ -85,6 +124,7 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
     TRY(SYSCALL(::connect(fd.get(), reinterpret_cast<const sockaddr*>(socket.peer().data()),
                           static_cast<socklen_t>(socket.peer().size())),
                 "connect to %s", address_text(socket.peer()).c_str()));
+  TRY(shut_down(fd, socket));
   if (socket.listening())
     TRY(SYSCALL(::listen(fd.get(), static_cast<int>(socket.backlog())), "listen at %s",
                 address_text(socket.local()).c_str()));

@@ -7,6 +7,7 @@
 // the engine, open and connect in the child.
 #include "engine/resources/inotify/inotify.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
@@ -15,8 +16,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/undo.h"
 #include "engine/resources/fdinfo.h"
 #include "engine/resources/file_restorer.h"
+#include "engine/resources/file_table.h"
 #include "engine/resources/in_flight.h"
 #include "engine/resources/status_flags.h"
 
@@ -80,11 +83,28 @@ Result<std::string> path_of(const FdProbe& probe, const InotifyWatch& watch) {
   return last;
 }
 
+// A descriptor of the task for what is watched; -1 if it has none.
+Result<int> open_here(const FdProbe& probe, const InotifyWatch& watch) {
+  if (probe.task == nullptr) return -1;
+  Fd fd = TRY(sys::open_at(probe.task->proc, "fd", O_RDONLY | O_DIRECTORY));
+  DIR* dir = ::fdopendir(fd.get());
+  if (dir == nullptr) return Error::system(ENOMEM, "fdopendir");
+  (void)fd.release();
+  Undo close([dir] { ::closedir(dir); });
+  while (const dirent* entry = ::readdir(dir)) {
+    struct stat file {};
+    if (::fstatat(::dirfd(dir), entry->d_name, &file, 0) == 0 && file.st_nlink == 0 &&
+        file.st_ino == watch.inode && kernel_device(file.st_dev) == watch.device)
+      return std::atoi(entry->d_name);
+  }
+  return -1;
+}
+
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
   std::vector<InotifyWatch> watches = TRY(parse_inotify(probe.fdinfo));
   for (const InotifyWatch& watch : watches) {
     Result<std::string> path = path_of(probe, watch);
-    if (!path.ok())
+    if (!path.ok() && TRY(open_here(probe, watch)) < 0)
       blockers.add(*probe.task,
                    strf("fd %d: inotify watch %d, inode %llu", raw(probe.number), watch.descriptor,
                         static_cast<unsigned long long>(watch.inode)),
@@ -94,19 +114,32 @@ Result<> preflight(const FdProbe& probe, Blockers& blockers) {
   return {};
 }
 
-Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
+Result<> dump_watch(FileTable& files, const FdProbe& probe, const InotifyWatch& watch,
+                    schema::OpenFile* record) {
+  schema::InotifyWatch* entry = record->mutable_inotify()->add_watches();
+  entry->set_descriptor(watch.descriptor);
+  entry->set_mask(watch.mask);
+  Result<std::string> path = path_of(probe, watch);
+  if (path.ok()) {
+    entry->set_path(path.value());
+    return {};
+  }
+  const int number = TRY(open_here(probe, watch));
+  if (number < 0) return path.take_error();
+  entry->set_file_id(TRY(files.id_of(*probe.task, FdNumber{number})));
+  record->add_depends_on(entry->file_id());
+  return {};
+}
+
+Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
   schema::Inotify* inotify = record->mutable_inotify();
   std::vector<InotifyWatch> watches = TRY(parse_inotify(probe.fdinfo));
   std::sort(watches.begin(), watches.end(), [](const InotifyWatch& a, const InotifyWatch& b) {
     return a.descriptor < b.descriptor;
   });
   for (const InotifyWatch& watch : watches) {
-    std::string path = TRY_WHILE(path_of(probe, watch), "watch %d, inode %llu", watch.descriptor,
-                                 static_cast<unsigned long long>(watch.inode));
-    schema::InotifyWatch* entry = inotify->add_watches();
-    entry->set_descriptor(watch.descriptor);
-    entry->set_path(path);
-    entry->set_mask(watch.mask);
+    TRY_WHILE(dump_watch(files, probe, watch, record), "watch %d, inode %llu", watch.descriptor,
+              static_cast<unsigned long long>(watch.inode));
   }
   int unread = 0;
   TRY(SYSCALL(::ioctl(probe.local.get(), FIONREAD, &unread), "FIONREAD"));
@@ -123,6 +156,14 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
 // The path was resolved to the end: if a symbolic link is there, the link itself is watched.
 uint32_t mask_of(const schema::InotifyWatch& watch) { return watch.mask() | IN_DONT_FOLLOW; }
 
+Result<> add_watch(const Fd& fd, const schema::InotifyWatch& watch, const std::string& path,
+                   uint32_t mask) {
+  TRY(SYSCALL(::ioctl(fd.get(), _IOW('I', 0, int32_t), watch.descriptor()),
+              "INOTIFY_IOC_SETNEXTWD"));
+  TRY(SYSCALL(::inotify_add_watch(fd.get(), path.c_str(), mask), "watch %s", path.c_str()));
+  return {};
+}
+
 Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& fd) {
   const schema::Inotify& inotify = record.inotify();
   if (inotify.unread_bytes() != 0)
@@ -131,20 +172,22 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
         inotify.unread_bytes());
   bool now = !has_number(files.image(), record.id());
   for (const schema::InotifyWatch& watch : inotify.watches()) {
+    if (watch.file_id() != 0) {
+      const std::string path = strf("/proc/self/fd/%d", TRY(files.opened(watch.file_id())));
+      TRY(add_watch(fd, watch, path, watch.mask()));
+      continue;
+    }
     struct stat there {};
     TRY_WHILE(SYSCALL(::lstat(watch.path().c_str(), &there), "stat %s", watch.path().c_str()),
               "watch %d", watch.descriptor());
-    if (!now) continue;
-    TRY(SYSCALL(::ioctl(fd.get(), _IOW('I', 0, int32_t), watch.descriptor()),
-                "INOTIFY_IOC_SETNEXTWD"));
-    TRY(SYSCALL(::inotify_add_watch(fd.get(), watch.path().c_str(), mask_of(watch)), "watch %s",
-                watch.path().c_str()));
+    if (now) TRY(add_watch(fd, watch, watch.path(), mask_of(watch)));
   }
   return {};
 }
 
 Result<> late(const schema::OpenFile& record, FdNumber number, StepList& steps) {
   for (const schema::InotifyWatch& watch : record.inotify().watches()) {
+    if (watch.file_id() != 0) continue;
     AddWatch step{};
     step.fd = raw(number);
     step.descriptor = watch.descriptor();

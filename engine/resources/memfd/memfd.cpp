@@ -46,11 +46,30 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
   return {};
 }
 
+// The description that memfd_create(2) made does not count as open for writing: a program in the
+// memfd can be executed while it is held. Any other one would be in the way (ETXTBSY), so the first
+// that may write is taken for it.
+bool is_original(const Image& image, const schema::OpenFile& record) {
+  if ((record.flags() & O_ACCMODE) != O_RDWR) return false;
+  for (const auto& [id, other] : image.files)
+    if (other.has_memfd() && other.memfd().shmem_id() == record.memfd().shmem_id() &&
+        (other.flags() & O_ACCMODE) == O_RDWR && id < record.id())
+      return false;
+  return true;
+}
+
+Result<Fd> open_description(FileRestorer& files, const schema::OpenFile& record) {
+  const uint64_t object = record.memfd().shmem_id();
+  if (!is_original(files.image(), record))
+    return files.shared_memory()->open(object, static_cast<unsigned>(open_flags(record.flags())));
+  const int made = TRY(files.shared_memory()->descriptor(object));
+  return Fd(TRY(SYSCALL(::fcntl(made, F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC")));
+}
+
 Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   const schema::Memfd& memfd = record.memfd();
   if (files.shared_memory() == nullptr) return Error::unsupported("memfds are not restored here");
-  Fd fd = TRY(files.shared_memory()->open(memfd.shmem_id(),
-                                          static_cast<unsigned>(open_flags(record.flags()))));
+  Fd fd = TRY(open_description(files, record));
   if (memfd.position() != 0)
     TRY(SYSCALL(::lseek(fd.get(), static_cast<off_t>(memfd.position()), SEEK_SET), "lseek"));
   TRY(set_status_flags(fd, record.flags()));

@@ -108,12 +108,14 @@ class Builder {
       TRY_WHILE(take_elsewhere(i), "mount %s of another mount namespace of the tree",
                 plan_.elsewhere[i].mount->point().c_str());
     back.cancel();
+    in_another_namespace_ = false;
     return enter_(id_);
   }
 
   Result<> take_elsewhere(size_t index) {
     const Elsewhere& elsewhere = plan_.elsewhere[index];
     TRY(enter_(elsewhere.space));
+    in_another_namespace_ = true;
     Fd top = TRY(sys::open(elsewhere.mount->point().c_str(), O_PATH | O_NOFOLLOW));
     TRY(check_is(elsewhere, top));
     for (size_t i = 0; i < plan_.placements.size(); i++) {
@@ -201,18 +203,24 @@ class Builder {
       mounts_[index] = TRY(copy_of_removed(mount, placement));
       return {};
     }
-    // What is mounted on the way may hide it from us.
-    Result<Fd> part_of = open_below(mount, placement.source.below);
-    if (!part_of.ok() && part_of.error().os_error() == EXDEV) {
-      Fd whole = TRY(copy_mount(mount));
-      // Of a mount that is nowhere the kernel copies no part.
-      TRY(open_workshop());
-      (void)TRY(place_in_workshop(strf("whole-%zu", index), whole));
-      part_of = open_below(whole, placement.source.below);
-    }
-    Fd from = TRY(std::move(part_of));
+    Fd alone;
+    Fd from = TRY(open_part(mount, placement.source.below, &alone));
     mounts_[index] = TRY(copy_mount(from));
     return part(placement, mounts_[index]);
+  }
+
+  // What is mounted on the way may hide it from us: it is found in a copy of this mount alone.
+  Result<Fd> open_part(const Fd& mount, const std::string& below, Fd* alone) {
+    Result<Fd> part_of = open_below(mount, below);
+    if (part_of.ok() || part_of.error().os_error() != EXDEV) return part_of;
+    *alone = TRY(copy_mount(mount));
+    TRY(set_propagation(*alone, MS_PRIVATE));
+    // Of a mount that is nowhere an older kernel copies no part.
+    if (!in_another_namespace_) {
+      TRY(open_workshop());
+      (void)TRY(place_in_workshop(strf("part-%zu", parts_++), *alone));
+    }
+    return open_below(*alone, below);
   }
 
   // ---- The new tree
@@ -270,7 +278,8 @@ class Builder {
   Result<Fd> copy_of_part(const Fd& whole, const Placement& placement) {
     const std::string& below = placement.source.below;
     if (placement.mount->has_removed()) return copy_of_removed(whole, placement);
-    Fd from = TRY(open_below(whole, below));
+    Fd alone;
+    Fd from = TRY(open_part(whole, below, &alone));
     Fd copy = TRY(copy_mount(from));
     TRY(set_propagation(copy, MS_PRIVATE));
     return copy;
@@ -283,7 +292,9 @@ class Builder {
     const std::string& below = placement.source.below;
     const size_t slash = below.rfind('/');
     if (below.empty()) return Error::malformed("the root of a file system cannot be removed");
-    Fd directory = TRY(open_below(whole, slash == std::string::npos ? "" : below.substr(0, slash)));
+    Fd alone;
+    Fd directory =
+        TRY(open_part(whole, slash == std::string::npos ? "" : below.substr(0, slash), &alone));
     std::string name = TRY(make_removed(image_, node, directory, below.substr(slash + 1)));
     named_.push_back({std::move(directory), name, S_ISDIR(node.mode()) ? AT_REMOVEDIR : 0});
     Fd from = TRY(open_below(named_.back().directory, name));
@@ -398,7 +409,9 @@ class Builder {
   std::vector<Fd> elsewhere_;
   std::unordered_map<size_t, Error> refused_;  // copies that could not be made
   std::vector<Named> named_;                   // what is to lose its name
-  bool keeps_tree_ = false;                    // the root was copied with all that is on it
+  size_t parts_ = 0;                           // that stand in the workshop
+  bool in_another_namespace_ = false;
+  bool keeps_tree_ = false;  // the root was copied with all that is on it
   KeptTree kept_;
   Fd workshop_;
 };

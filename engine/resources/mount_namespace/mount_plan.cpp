@@ -147,6 +147,7 @@ class Planner {
     if (mount.external()) return take_external(placement);
     if (!request_.root.empty() && find_in_root(placement)) return {};
     if (find_elsewhere(placement)) return {};
+    if (find_external(placement)) return {};
     if (placement.file_system->origin() == MountedFileSystem::HOST) {
       if (find_host(placement)) return {};
       if (placement.file_system->type() == "tmpfs" || major(placement.file_system->device()) != 0)
@@ -261,6 +262,24 @@ class Planner {
                key.c_str()));
     placement.source = {MountSource::Kind::kPath, given->second, 0, {}};
     return {};
+  }
+
+  // A mount of a part of what an external mount shows, if that is all there is of it.
+  bool find_external(Placement& placement) const {
+    if (placement.file_system->origin() != MountedFileSystem::HOST || request_.root.empty())
+      return false;
+    for (const schema::Mount& other : record_.mounts()) {
+      std::string below;
+      auto given = externals_.find(other.external_key());
+      if (!other.external() || given == externals_.end() ||
+          other.file_system() != placement.file_system->id() ||
+          !is_below(placement.mount->root(), other.root(), &below))
+        continue;
+      placement.source = {
+          MountSource::Kind::kPath, given->second + (below.empty() ? "" : "/" + below), 0, {}};
+      return true;
+    }
+    return false;
   }
 
   // Of several the most likely one, of equals the one that shows most.

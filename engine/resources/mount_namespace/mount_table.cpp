@@ -157,6 +157,14 @@ class Table {
     });
   }
 
+  // What takes the other one's place takes its place too.
+  bool shows_part_of_external(const MountLine& line) const {
+    return std::any_of(lines_.begin(), lines_.end(), [&](const MountLine& other) {
+      return other.device == line.device && externals_.contains(other.point) &&
+             is_below(line.root, other.root);
+    });
+  }
+
   void refuse(const MountLine& line, std::string reason, std::string way_out) {
     refusals_->push_back({strf("mount %s (%s)", line.point.c_str(), line.type.c_str()),
                           std::move(reason), std::move(way_out)});
@@ -175,6 +183,7 @@ class Table {
     }
     if (!brings_root || request_.external_mounts_auto || is_view_of_kernel(line.type)) return;
     if (line.device == root_->device && is_below(line.root, root_->root)) return;
+    if (shows_part_of_external(line)) return;
     refuse(line, "it shows a file system of the machine, which the image does not hold", external);
   }
 

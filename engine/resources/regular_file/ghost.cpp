@@ -15,12 +15,14 @@
 #include "engine/resources/file_content.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
+#include "engine/resources/missing_folders.h"
 #include "engine/resources/status_flags.h"
 
 namespace ncr::regular_file {
 namespace {
 
 constexpr const char* kStash = "unlinked file";
+constexpr const char* kMaker = "unlinked file: the description that made it";
 
 uint64_t nanoseconds(const timespec& time) {
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
@@ -53,24 +55,51 @@ Result<std::string> make_somewhere(const schema::RegularFile& file, uint32_t id)
   return Error::unsupported(strf("%s: no free name beside it", file.path().c_str()));
 }
 
-// An O_PATH descriptor of the new file, whose name is gone again.
-Result<Fd> make(const Image& image, const schema::RegularFile& file, uint32_t id) {
+// What never had a name is made without one. The description that does it is the tree's own: its
+// flags tell, and it can be given a name.
+Result<Fd> make_temporary(FileRestorer& files, const schema::OpenFile& record) {
+  const std::string& path = record.regular_file().path();
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  const int flags = static_cast<int>(record.flags()) & (O_ACCMODE | O_TMPFILE);
+  Fd made(TRY(SYSCALL(::open(folder.c_str(), flags | O_CLOEXEC, 0600),
+                      "make a file without a name in %s", folder.c_str())));
+  Fd any = TRY(reopen(made, O_PATH));
+  files.stash(record.group_id(), kMaker, std::move(made));
+  return any;
+}
+
+Result<Fd> make_named(const schema::RegularFile& file, uint32_t id) {
   std::string path = TRY(make_somewhere(file, id));
   Undo unlink(
       [&] { (void)::unlinkat(AT_FDCWD, path.c_str(), S_ISDIR(file.mode()) ? AT_REMOVEDIR : 0); });
-  Fd any = TRY(sys::open(path.c_str(), O_PATH | O_NOFOLLOW));
+  return sys::open(path.c_str(), O_PATH | O_NOFOLLOW);
+}
+
+const schema::OpenFile* maker_of(const FileRestorer& files, const schema::OpenFile& record) {
+  for (const schema::OpenFile* member : files.members(record.group_id()))
+    if (is_temporary_file(member->flags())) return member;
+  return nullptr;
+}
+
+// An O_PATH descriptor of the new file, which has no name (any more).
+Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
+  const schema::RegularFile& file = record.regular_file();
+  MissingFolders folders = TRY(MissingFolders::above(file.path()));
+  const schema::OpenFile* maker = maker_of(files, record);
+  Fd any = TRY(maker != nullptr ? make_temporary(files, *maker) : make_named(file, record.id()));
   const schema::Ghost& ghost = file.ghost();
   if (S_ISREG(file.mode())) {
-    Fd writable = TRY(sys::open(path.c_str(), O_WRONLY | O_NOFOLLOW));
-    TRY_WHILE(write_content(image, ghost.content(), file.size(), file.path(), writable),
-              "unlinked file %s", path.c_str());
+    Fd writable = TRY(reopen(any, O_WRONLY));
+    TRY_WHILE(write_content(files.image(), ghost.content(), file.size(), file.path(), writable),
+              "unlinked file %s", file.path().c_str());
   }
   TRY(SYSCALL(::fchownat(any.get(), "", ghost.uid(), ghost.gid(), AT_EMPTY_PATH), "chown %s",
-              path.c_str()));
+              file.path().c_str()));
   if (S_ISLNK(file.mode())) return any;
-  TRY(SYSCALL(::chmod(path.c_str(), file.mode() & 07777), "chmod %s", path.c_str()));
+  const std::string path = strf("/proc/self/fd/%d", any.get());
+  TRY(SYSCALL(::chmod(path.c_str(), file.mode() & 07777), "chmod %s", file.path().c_str()));
   timespec times[2] = {time_of(ghost.accessed_ns()), time_of(ghost.modified_ns())};
-  TRY(SYSCALL(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat %s", path.c_str()));
+  TRY(SYSCALL(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat %s", file.path().c_str()));
   return any;
 }
 
@@ -103,8 +132,13 @@ Result<> dump_ghost(FileTable& files, const FdProbe& probe, schema::OpenFile* re
 
 Result<Fd> open_ghost(FileRestorer& files, const schema::OpenFile& record) {
   Fd any = files.take(record.group_id(), kStash);
-  if (!any.valid()) any = TRY(make(files.image(), record.regular_file(), record.id()));
+  if (!any.valid()) any = TRY(make(files, record));
   Fd fd;
+  if (is_temporary_file(record.flags())) fd = files.take(record.group_id(), kMaker);
+  if (fd.valid()) {
+    files.stash(record.group_id(), kStash, std::move(any));
+    return fd;
+  }
   if ((record.flags() & O_PATH) != 0 && S_ISLNK(record.regular_file().mode()))
     fd = Fd(TRY(SYSCALL(::fcntl(any.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
   else

@@ -3,12 +3,15 @@
 // again by path. Content is not in the image, so at restore the file must be there: of the same
 // type, not shorter than it was (a log may have grown). A file behind a mapping must be the same
 // one: libraries and programs are compared by their first page. A file whose name is gone is a
-// ghost (ghost.cpp) if it has no other name; one that has another name somewhere is refused, for
-// nobody can find that name. recognises, preflight and dump run in the engine, open in the child.
+// ghost (ghost.cpp) if it has no other name; another one is looked for in the same folder, and one
+// that is further away is refused, for nobody can find it. recognises, preflight and dump run in
+// the engine, open in the child.
+#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "engine/base/undo.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/regular_file/ghost.h"
 #include "engine/resources/status_flags.h"
@@ -30,12 +33,36 @@ bool recognises(const FdProbe& probe) {
 
 enum class Name { kThere, kUnlinked, kElsewhere };
 
+// Another name of the file in the folder of the one that went (a log that was rotated): empty if
+// there is none.
+std::string other_name(const FdProbe& probe, const std::string& path) {
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  const MountView own;
+  const MountView& view = probe.view != nullptr ? *probe.view : own;
+  Result<Fd> opened = view.open(folder, O_RDONLY | O_DIRECTORY);
+  if (!opened.ok()) return {};
+  DIR* dir = ::fdopendir(opened.value().get());
+  if (dir == nullptr) return {};
+  (void)opened.value().release();
+  Undo close([dir] { ::closedir(dir); });
+  while (const dirent* entry = ::readdir(dir)) {
+    if (entry->d_ino != probe.stat.st_ino) continue;
+    std::string name = folder + entry->d_name;
+    if (probe.is_at(name)) return name;
+  }
+  return {};
+}
+
 // A file may be called "x (deleted)", so the name as printed is tried first.
 Name find_name(const FdProbe& probe, std::string* path) {
   *path = probe.link;
   if (probe.is_at(*path)) return Name::kThere;
   if (path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
-  return probe.stat.st_nlink == 0 ? Name::kUnlinked : Name::kElsewhere;
+  if (probe.stat.st_nlink == 0) return Name::kUnlinked;
+  std::string other = other_name(probe, *path);
+  if (other.empty()) return Name::kElsewhere;
+  *path = std::move(other);
+  return Name::kThere;
 }
 
 constexpr const char* kElsewhereReason =

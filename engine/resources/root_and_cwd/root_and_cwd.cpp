@@ -10,6 +10,8 @@
 
 #include <string_view>
 
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/missing_folders.h"
 #include "engine/resources/room.h"
 
 namespace ncr::root_and_cwd {
@@ -57,6 +59,7 @@ Result<> plan_thread(const schema::Task& task, const schema::Thread& thread, Ste
 }
 
 Result<> enter_removed(const std::string& path) {
+  MissingFolders folders = TRY(MissingFolders::above(path));
   std::string name = path;
   Result<int> made = SYSCALL(::mkdir(name.c_str(), 0755), "mkdir %s", name.c_str());
   if (!made.ok() && made.error().os_error() == EEXIST) {
@@ -70,13 +73,29 @@ Result<> enter_removed(const std::string& path) {
   return {};
 }
 
+// A descriptor of the task for the removed directory `path`; -1 if it has none.
+Result<int> opened_here(const ChildTask& child, const std::string& path) {
+  if (child.files == nullptr) return -1;
+  for (const schema::Descriptor& descriptor : child.record.descriptors()) {
+    const schema::OpenFile* file = child.files->record(descriptor.file_id());
+    if (file != nullptr && file->regular_file().has_ghost() &&
+        S_ISDIR(file->regular_file().mode()) && file->regular_file().path() == path)
+      return child.files->opened(descriptor.file_id());
+  }
+  return -1;
+}
+
 Result<> restore(const ChildTask& child) {
   if (!child.record.has_fs()) return {};
   const std::string& cwd = child.record.fs().cwd();
   Result<int> entered = SYSCALL(::chdir(cwd.c_str()), "enter the working directory %s of task %d",
                                 cwd.c_str(), child.record.pid());
-  if (!entered.ok() && entered.error().os_error() == ENOENT && cwd.ends_with(kDeleted))
-    return enter_removed(cwd.substr(0, cwd.size() - kDeleted.size()));
+  if (!entered.ok() && entered.error().os_error() == ENOENT && cwd.ends_with(kDeleted)) {
+    const std::string path = cwd.substr(0, cwd.size() - kDeleted.size());
+    const int opened = TRY(opened_here(child, path));
+    if (opened < 0) return enter_removed(path);
+    entered = SYSCALL(::fchdir(opened), "enter the removed directory %s", path.c_str());
+  }
   TRY(std::move(entered));
   return {};
 }

@@ -73,6 +73,7 @@ Result<> plan_queue(const Infos& infos, bool to_process, StepList& steps) {
     memcpy(&number, info.data(), sizeof number);
     if (number < 1 || number > 64)
       return Error::malformed(strf("pending signal %d does not exist", number));
+    if (number == SIGSTOP) continue;  // nothing blocks it: engine/tree/release.cpp stops the task
     step.number = static_cast<uint32_t>(number);
     step.to_process = to_process ? 1 : 0;
     memcpy(step.info, info.data(), info.size());

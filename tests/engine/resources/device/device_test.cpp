@@ -4,6 +4,7 @@
 
 #include "tests/engine/resources/reopening.h"
 #include "tests/support/checkpoint_test.h"
+#include "tests/support/scratch.h"
 
 namespace ncr {
 namespace {
@@ -48,6 +49,19 @@ TEST(Device, refuses_a_node_that_became_another_device) {
   Result<Fd> opened = fd_room_of(schema::OpenFile::kDevice)->open(files, record);
   ASSERT_FALSE(opened.ok());
   EXPECT_NE(opened.error().text().find("mknod"), std::string::npos);
+}
+
+CR_TEST(device, a_node_without_a_name_goes_on) {
+  test::Scratch scratch;
+  const std::string path = scratch.file("zero");
+  if (::mknod(path.c_str(), S_IFCHR | 0600, makedev(1, 5)) != 0) return;
+  Fd zero = MUST(sys::open(path.c_str(), O_RDONLY));
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  checkpoint_restore();
+  char byte = 'x';
+  EXPECT_EQ(::read(zero.get(), &byte, 1), 1);
+  EXPECT_EQ(byte, 0);
+  EXPECT_FALSE(test::file_exists(path));
 }
 
 CR_TEST(device, null_zero_and_random_go_on) {

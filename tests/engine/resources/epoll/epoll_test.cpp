@@ -1,5 +1,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <cstring>
 
 #include "engine/resources/fdinfo.h"
 #include "tests/engine/resources/reopening.h"
@@ -104,6 +107,39 @@ TEST(Epoll, refuses_a_target_that_only_a_stranger_holds) {
   EXPECT_EQ(id.error().code(), ErrorCode::kUnsupported);
 }
 
+struct Parcel {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  char byte = 0;
+  iovec part{&byte, 1};
+  msghdr message{};
+
+  Parcel() {
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+  }
+};
+
+void send_descriptor(int socket, int fd) {
+  Parcel parcel;
+  cmsghdr* header = CMSG_FIRSTHDR(&parcel.message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof fd);
+  memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  ASSERT_EQ(::sendmsg(socket, &parcel.message, 0), 1);
+}
+
+int receive_descriptor(int socket) {
+  Parcel parcel;
+  if (::recvmsg(socket, &parcel.message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != 1) return -1;
+  const cmsghdr* header = CMSG_FIRSTHDR(&parcel.message);
+  int fd = -1;
+  if (header != nullptr) memcpy(&fd, CMSG_DATA(header), sizeof fd);
+  return fd;
+}
+
 CR_TEST(epoll, goes_on_reporting_and_takes_changes) {
   Fd event(MUST(SYSCALL(::eventfd(0, EFD_CLOEXEC), "eventfd")));
   Fd epoll(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
@@ -118,6 +154,38 @@ CR_TEST(epoll, goes_on_reporting_and_takes_changes) {
   EXPECT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_MOD, event.get(), &ready), 0)
       << "known under its number";
   EXPECT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, event.get(), nullptr), 0);
+}
+
+CR_TEST(epoll, a_target_may_be_registered_under_any_number) {
+  Fd epoll(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
+  Fd event(MUST(SYSCALL(::eventfd(1, EFD_CLOEXEC), "eventfd")));
+  for (int number = 10; number < 60; number++) {
+    Fd registered(MUST(SYSCALL(::dup2(event.get(), number), "dup2")));
+    epoll_event wanted{};
+    wanted.events = EPOLLIN;
+    wanted.data.fd = number;
+    ASSERT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, number, &wanted), 0);
+  }
+  checkpoint_restore();
+  epoll_event ready[64];
+  EXPECT_EQ(::epoll_wait(epoll.get(), ready, 64, 0), 50);
+}
+
+CR_TEST(epoll, one_on_its_way_through_its_own_target_arrives) {
+  int ends[2] = {-1, -1};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends), 0);
+  Fd sender(ends[0]), receiver(ends[1]);
+  {
+    Fd epoll(MUST(SYSCALL(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1")));
+    epoll_event wanted{};
+    wanted.events = EPOLLIN;
+    ASSERT_EQ(::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, receiver.get(), &wanted), 0);
+    for (int i = 0; i < 2; i++) send_descriptor(sender.get(), epoll.get());
+  }
+  checkpoint_restore();
+  Fd epoll(receive_descriptor(receiver.get()));
+  epoll_event ready{};
+  EXPECT_EQ(::epoll_wait(epoll.get(), &ready, 1, 0), 1) << "the second message waits";
 }
 
 CR_TEST(epoll, one_may_watch_another) {

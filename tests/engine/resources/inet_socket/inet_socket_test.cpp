@@ -4,6 +4,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -213,6 +214,72 @@ TEST(inet_socket, port_that_is_taken_is_named) {
 
 // ---- Whole checkpoints
 // --------------------------------------------------------------------------------------------------
+
+CR_TEST(inet_socket, raw_sockets_keep_protocol_address_and_filter) {
+  Fd raw(MUST(SYSCALL(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP), "socket")));
+  sockaddr_in address = loopback();
+  ASSERT_EQ(::bind(raw.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(raw.get(), IPPROTO_IP, IP_HDRINCL, &on, sizeof on), 0);
+  const int filter = 1 << 13;
+  ASSERT_EQ(::setsockopt(raw.get(), IPPROTO_RAW, 1, &filter, sizeof filter), 0);
+  Fd unbound(MUST(SYSCALL(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, 89), "socket")));
+  checkpoint_restore();
+  EXPECT_EQ(option(raw, SOL_SOCKET, SO_PROTOCOL), IPPROTO_ICMP);
+  EXPECT_EQ(option(raw, IPPROTO_IP, IP_HDRINCL), 1);
+  EXPECT_EQ(option(raw, IPPROTO_RAW, 1), filter);
+  EXPECT_EQ(name_by(::getsockname, raw).substr(0, 10), "127.0.0.1:");
+  EXPECT_EQ(option(unbound, SOL_SOCKET, SO_PROTOCOL), 89);
+  EXPECT_EQ(name_by(::getsockname, unbound).substr(0, 5), "[::]:");
+}
+
+CR_TEST(inet_socket, an_icmp_socket_still_gets_its_echo) {
+  Fd ping(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_ICMP));
+  if (!ping.valid()) return;  // ping_group_range
+  sockaddr_in address = loopback(4321);
+  ASSERT_EQ(::bind(ping.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  checkpoint_restore();
+  EXPECT_EQ(name_by(::getsockname, ping), "127.0.0.1:4321");
+  unsigned char request[8] = {8};
+  address = loopback();
+  ASSERT_EQ(::sendto(ping.get(), request, sizeof request, 0, reinterpret_cast<sockaddr*>(&address),
+                     sizeof address),
+            static_cast<ssize_t>(sizeof request));
+  unsigned char reply[8] = {};
+  EXPECT_EQ(::recv(ping.get(), reply, sizeof reply, 0), static_cast<ssize_t>(sizeof reply));
+  EXPECT_EQ(reply[0], 0) << "an echo reply";
+}
+
+CR_TEST(inet_socket, what_was_shut_down_of_a_udp_socket_stays_shut) {
+  Fd writer = bound(SOCK_DGRAM, loopback());
+  Fd reader = bound(SOCK_DGRAM, loopback());
+  sockaddr_in to{};
+  socklen_t size = sizeof to;
+  ASSERT_EQ(::getsockname(reader.get(), reinterpret_cast<sockaddr*>(&to), &size), 0);
+  ASSERT_EQ(::connect(writer.get(), reinterpret_cast<sockaddr*>(&to), size), 0);
+  ASSERT_EQ(::shutdown(writer.get(), SHUT_WR), 0);
+  ASSERT_EQ(::shutdown(reader.get(), SHUT_RD), -1)
+      << "it is not connected, and is shut all the same";
+  checkpoint_restore();
+  EXPECT_EQ(::send(writer.get(), "x", 1, MSG_NOSIGNAL), -1);
+  EXPECT_EQ(errno, EPIPE);
+  pollfd shut{reader.get(), POLLRDHUP, 0};
+  EXPECT_EQ(::poll(&shut, 1, 0), 1);
+}
+
+CR_TEST_WITH(inet_socket, a_datagram_in_the_making_is_refused_by_name,
+             .refused_with = "it holds back a datagram") {
+  Fd reader = bound(SOCK_DGRAM, loopback());
+  Fd writer = bound(SOCK_DGRAM, loopback());
+  sockaddr_in to{};
+  socklen_t size = sizeof to;
+  ASSERT_EQ(::getsockname(reader.get(), reinterpret_cast<sockaddr*>(&to), &size), 0);
+  ASSERT_EQ(::connect(writer.get(), reinterpret_cast<sockaddr*>(&to), size), 0);
+  const int on = 1;
+  ASSERT_EQ(::setsockopt(writer.get(), IPPROTO_UDP, 1, &on, sizeof on), 0);
+  ASSERT_EQ(::send(writer.get(), "part", 4, 0), 4);
+  checkpoint_restore();
+}
 
 CR_TEST(inet_socket, listener_shared_by_fork_accepts_in_the_child) {
   Fd listener = bound(SOCK_STREAM, loopback());

@@ -94,6 +94,21 @@ TEST_F(InotifyTest, watches_only_in_the_last_stage) {
   EXPECT_STREQ(late.c_str() + sizeof(wire::StepHeader) + sizeof step, "/a/b");
 }
 
+CR_TEST(inotify, a_file_without_a_name_is_still_watched) {
+  test::Scratch scratch;
+  const std::string path = scratch.file("watched");
+  Fd file = MUST(sys::open(path.c_str(), O_RDWR | O_CREAT, 0600));
+  Fd watch(MUST(SYSCALL(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1")));
+  const int number = ::inotify_add_watch(watch.get(), path.c_str(), IN_MODIFY);
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  checkpoint_restore();
+  MUST(sys::write_all(file, "text", 4));
+  inotify_event event{};
+  ASSERT_EQ(::read(watch.get(), &event, sizeof event), static_cast<ssize_t>(sizeof event));
+  EXPECT_EQ(event.wd, number);
+  EXPECT_EQ(event.mask, static_cast<uint32_t>(IN_MODIFY));
+}
+
 CR_TEST(inotify, reports_what_happens_after_the_restore_and_nothing_of_the_restore) {
   test::Scratch scratch;
   Fd fd(MUST(SYSCALL(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK), "inotify_init1")));

@@ -1,4 +1,5 @@
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #include "tests/engine/resources/reopening.h"
 #include "tests/support/checkpoint_test.h"
@@ -66,6 +67,22 @@ CR_TEST(memfd, keeps_name_seals_position_and_content) {
   EXPECT_STREQ(text, "content");
   EXPECT_EQ(MUST(sys::read_link_at(Fd(AT_FDCWD), strf("/proc/self/fd/%d", fd.get()).c_str())),
             "/memfd:sealed (deleted)");
+}
+
+CR_TEST(memfd, a_program_in_it_can_be_executed) {
+  Fd fd(MUST(SYSCALL(::memfd_create("script", 0), "memfd_create")));
+  const std::string script = "#!/bin/sh\nexit 7\n";
+  MUST(sys::write_all(fd, script.data(), script.size()));
+  checkpoint_restore();
+  const std::string path = strf("/proc/self/fd/%d", fd.get());
+  const pid_t child = test::fork_child([&path] {
+    char name[] = "script";
+    char* arguments[] = {name, nullptr};
+    ::execv(path.c_str(), arguments);
+  });
+  int status = 0;
+  EXPECT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(10)));
+  EXPECT_EQ(WEXITSTATUS(status), 7);
 }
 
 CR_TEST(memfd, parent_and_child_still_share_it) {

@@ -433,6 +433,29 @@ TEST(mount_namespace, a_container_comes_back_under_a_root_that_is_given) {
   EXPECT_TRUE(test::file_exists(after.path("/dev/null")));
 }
 
+TEST(mount_namespace, a_part_that_a_mount_on_the_way_hides_comes_back) {
+  test::Scratch scratch;
+  test::Scratch copy;
+  for (const test::Scratch* root : {&scratch, &copy})
+    ASSERT_TRUE(make_directory(root->path() + "/a") && make_directory(root->path() + "/a/in") &&
+                make_directory(root->path() + "/b") && make_file(root->path() + "/a/in/file"));
+  Dweller before([&] {
+    return make_container(scratch.path()) && bind_at("/a/in", "/b") && mount_at("/a", "tmpfs");
+  });
+  ASSERT_TRUE(before.well());
+  DumpRequest request;
+  request.root = scratch.path();
+  Dumped dumped = dump(before, request);
+  for (const char* name : {"/proc", "/dev", "/sys", "/tmp"})
+    ASSERT_TRUE(make_directory(copy.path() + name));
+  RestoreRequest restore;
+  restore.root = copy.path();
+  Dweller after([&] { return rebuild(dumped.record, restore); });
+  ASSERT_TRUE(after.well());
+  EXPECT_TRUE(test::file_exists(after.path("/b/file")));
+  EXPECT_FALSE(test::file_exists(after.path("/a/in")));
+}
+
 TEST(mount_namespace, a_container_comes_back_from_the_machines_own_mounts) {
   test::Scratch scratch;
   Dweller before([&] { return make_container(scratch.path()); });

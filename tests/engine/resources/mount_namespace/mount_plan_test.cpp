@@ -86,6 +86,22 @@ TEST_F(MountPlanTest, an_external_mount_takes_what_is_given_under_its_key) {
   EXPECT_EQ(at("/dev/shm").source.path, "/srv/shm");
 }
 
+TEST_F(MountPlanTest, a_part_of_an_external_mount_is_taken_from_what_is_given_for_that) {
+  const std::string tree = std::string(kContainer) +
+                           "90 67 254:0 /srv /data rw - ext4 /dev/vda rw\n"
+                           "91 67 254:0 /srv/logs /logs rw - ext4 /dev/vda rw\n";
+  DumpRequest dumped;
+  dumped.root = "/bundle/rootfs";
+  dumped.externals = {{"mnt", "/data", "volume"}};
+  record_of(tree, dumped);
+  RestoreRequest request;
+  request.root = "/mnt/new";
+  request.externals = {{"mnt", "volume", "/srv/new"}};
+  plan(request);
+  EXPECT_EQ(at("/logs").source.kind, Kind::kPath);
+  EXPECT_EQ(at("/logs").source.path, "/srv/new/logs");
+}
+
 TEST_F(MountPlanTest, long_ways_come_first_and_covers_last) {
   record_of(
       "7 1 254:0 / / rw - ext4 /dev/vda rw\n"

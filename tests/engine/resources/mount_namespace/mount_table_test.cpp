@@ -93,6 +93,11 @@ TEST(mount_table, a_disk_of_the_machine_below_a_given_root_must_be_external) {
   EXPECT_FALSE(described.refuses("mount /lib"));
   EXPECT_EQ(described.refusals.size(), 1u);
   EXPECT_EQ(described.refusals[0].way_out, "--external mnt[/data]:KEY");
+  request.externals = {{"mnt", "/data", "volume"}};
+  EXPECT_TRUE(describe(tree + "92 67 254:0 /srv/logs /logs rw - ext4 /dev/vda rw\n", request)
+                  .refusals.empty())
+      << "a part of an external mount";
+  request.externals.clear();
   request.external_mounts_auto = true;
   EXPECT_TRUE(describe(tree, request).refusals.empty());
   EXPECT_TRUE(describe(tree).refusals.empty());

@@ -116,9 +116,21 @@ TEST_F(RegularFileTest, a_name_that_ends_as_the_kernel_marks_deleted_files_is_a_
   ::unlink(odd.c_str());
 }
 
-TEST_F(RegularFileTest, refuses_a_file_whose_name_went_but_that_has_another) {
+TEST_F(RegularFileTest, finds_another_name_in_the_same_folder) {
   Fd fd = value_of(sys::open(path_.c_str(), O_RDWR));
-  std::string other = path_ + "2";
+  std::string other = path_ + ".1";
+  ASSERT_EQ(::rename(path_.c_str(), other.c_str()), 0);
+  ASSERT_EQ(::link(other.c_str(), path_.c_str()), 0);
+  Fd named = value_of(sys::open(path_.c_str(), O_RDWR));
+  ASSERT_EQ(::unlink(path_.c_str()), 0);
+  Reopening trip;
+  EXPECT_EQ(trip.record(trip.dump(named.get())).regular_file().path(), other);
+  ::unlink(other.c_str());
+}
+
+TEST_F(RegularFileTest, refuses_a_file_whose_name_went_but_that_has_another_elsewhere) {
+  Fd fd = value_of(sys::open(path_.c_str(), O_RDWR));
+  std::string other = strf("/tmp/nativecr-elsewhere-%d", ::getpid());
   ASSERT_EQ(::link(path_.c_str(), other.c_str()), 0);
   ASSERT_EQ(::unlink(path_.c_str()), 0);
   Reopening trip;
@@ -305,6 +317,40 @@ CR_TEST(regular_file, an_unlinked_file_keeps_its_content_and_stays_one_file) {
   MUST(sys::pwrite_all(fd, "new", 3, 0));
   MUST(sys::pread_exact(reader, now.data(), 3, 0));
   EXPECT_EQ(now.substr(0, 3), "new");
+}
+
+CR_TEST(regular_file, a_file_that_never_had_a_name_can_still_be_given_one) {
+  test::Scratch scratch;
+  Fd fd = MUST(sys::open(scratch.path().c_str(), O_TMPFILE | O_RDWR, 0640));
+  MUST(sys::write_all(fd, "text", 4));
+  checkpoint_restore();
+  char text[5] = "";
+  MUST(sys::pread_exact(fd, text, 4, 0));
+  EXPECT_STREQ(text, "text");
+  const std::string self = strf("/proc/self/fd/%d", fd.get());
+  EXPECT_EQ(
+      ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, scratch.file("named").c_str(), AT_SYMLINK_FOLLOW),
+      0);
+}
+
+CR_TEST(regular_file, what_was_in_a_removed_folder_comes_back_removed) {
+  test::Scratch scratch;
+  const std::string outer = scratch.file("outer");
+  const std::string inner = outer + "/inner";
+  ASSERT_EQ(::mkdir(outer.c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir(inner.c_str(), 0700), 0);
+  Fd folder = MUST(sys::open(inner.c_str(), O_RDONLY | O_DIRECTORY));
+  Fd file = MUST(sys::open((inner + "/file").c_str(), O_RDWR | O_CREAT, 0600));
+  ASSERT_EQ(::unlink((inner + "/file").c_str()), 0);
+  ASSERT_EQ(::rmdir(inner.c_str()), 0);
+  ASSERT_EQ(::rmdir(outer.c_str()), 0);
+  checkpoint_restore();
+  struct stat now {};
+  ASSERT_EQ(::fstat(folder.get(), &now), 0);
+  EXPECT_EQ(now.st_nlink, 0u);
+  ASSERT_EQ(::fstat(file.get(), &now), 0);
+  EXPECT_EQ(now.st_nlink, 0u);
+  EXPECT_FALSE(test::file_exists(outer));
 }
 
 CR_TEST(regular_file, directories_and_paths_stay_open) {

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,21 @@ CR_TEST(root_and_cwd, a_removed_directory_is_still_where_it_is) {
   char link[256] = "";
   ASSERT_GT(readlink("/proc/self/cwd", link, sizeof link), 0);
   EXPECT_EQ(std::string(link), std::string(path) + " (deleted)");
+}
+
+CR_TEST(root_and_cwd, a_removed_directory_is_the_one_that_is_open_too) {
+  char path[] = "/tmp/removed-XXXXXX";
+  ASSERT_NE(mkdtemp(path), nullptr);
+  const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(chdir(path), 0);
+  ASSERT_EQ(rmdir(path), 0);
+  checkpoint_restore();
+  struct stat here {
+  }, opened{};
+  ASSERT_EQ(stat(".", &here), 0);
+  ASSERT_EQ(fstat(fd, &opened), 0);
+  EXPECT_EQ(here.st_ino, opened.st_ino);
+  close(fd);
 }
 
 CR_TEST(root_and_cwd, a_changed_root_stays_changed) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -11,6 +12,7 @@
 #include "engine/resources/signal_queue/signal_queue.restorer.cpp"
 #include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/in_child.h"
+#include "tests/support/child_process.h"
 
 namespace ncr::signal_queue {
 namespace {
@@ -76,6 +78,23 @@ CR_TEST(signal_queue, pending_signals_keep_order_values_and_senders) {
 
 std::atomic<int> threads_ready;
 std::atomic<int> threads_go;
+
+CR_TEST(signal_queue, a_second_stop_that_waits_changes_nothing) {
+  const pid_t child = test::fork_child([] {
+    for (;;) ::pause();
+  });
+  ASSERT_EQ(::kill(child, SIGSTOP), 0);
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &info, WSTOPPED | WNOWAIT), 0);
+  ASSERT_EQ(::kill(child, SIGSTOP), 0);
+  ASSERT_EQ(::syscall(SYS_tkill, child, SIGSTOP), 0);
+  checkpoint_restore();
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, WUNTRACED), child);
+  EXPECT_TRUE(WIFSTOPPED(status));
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+}
 
 CR_TEST(signal_queue, a_signal_for_one_thread_waits_there) {
   static int got_here = 0;

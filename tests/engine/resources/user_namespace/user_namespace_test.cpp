@@ -7,9 +7,9 @@ namespace {
 
 TEST(user_namespace, a_map_is_read_line_by_line) {
   IdRanges ranges;
-  ASSERT_TRUE(parse_id_map("         0     100000      65536\n     70000          0          1\n",
-                           &ranges)
-                  .ok());
+  ASSERT_TRUE(
+      parse_id_map("         0     100000      65536\n     70000          0          1\n", &ranges)
+          .ok());
   ASSERT_EQ(ranges.size(), 2);
   EXPECT_EQ(ranges[0].outside(), 100000u);
   EXPECT_EQ(ranges[1].inside(), 70000u);

@@ -1,0 +1,123 @@
+// A pidfd names a process (struct pid), not a number: it stays that process's when the number has
+// become another's. fdinfo tells the number, -1 once the process was collected. Since 6.9 all
+// descriptors of one process show one inode. Of another state only O_NONBLOCK is known. A process
+// of the tree has to exist before a descriptor for it does, so each task opens its own when all
+// are there; one for a process that is gone is made with a child that ends at once. dump and check
+// run in the engine, open_late in the child.
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "engine/base/proc.h"
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/pidfd/pidfd.h"
+#include "engine/resources/status_flags.h"
+#include "engine/tree/pids.h"
+
+namespace ncr::pidfd {
+
+Result<pid_t> parse_pid(const std::string& fdinfo) {
+  const size_t at = fdinfo.find("\nPid:");
+  if (at == std::string::npos) return Error::malformed("fdinfo of a pidfd does not name a process");
+  const long pid = std::strtol(fdinfo.c_str() + at + 5, nullptr, 10);
+  if (pid == 0) return Error::unsupported("the process is in a pid namespace that we do not see");
+  return pid < 0 ? 0 : static_cast<pid_t>(pid);
+}
+
+namespace {
+
+constexpr int kMostTries = 100;
+
+bool recognises(const FdProbe& probe) {
+  return probe.link == "anon_inode:[pidfd]" || probe.link.starts_with("pidfd:");
+}
+
+Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
+  record->mutable_pidfd()->set_pid(TRY(parse_pid(probe.fdinfo)));
+  record->mutable_pidfd()->set_inode(probe.stat.st_ino);
+  return {};
+}
+
+// Empty, or why the process cannot be named again.
+Result<std::string> obstacle(pid_t pid, pid_t root) {
+  for (pid_t at = pid; at != root;) {
+    Result<std::string> text = sys::read_file(strf("/proc/%d/status", at).c_str());
+    if (!text.ok()) return strf("process %d is gone", pid);
+    const proc::Status status = TRY(proc::parse_status(text.value()));
+    if (at == pid && status.tgid != pid) return strf("it names thread %d, not a process", pid);
+    if (status.ppid <= 1) return strf("process %d is not part of the tree", pid);
+    at = status.ppid;
+  }
+  return std::string();
+}
+
+Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blockers& blockers) {
+  for (const SeenFile& file : all) {
+    if (!file.record->has_pidfd()) continue;
+    if (file.holder == nullptr)
+      return Error::unsupported("a pidfd that waits in the queue of a socket is not restored");
+    const pid_t pid = file.record->pidfd().pid();
+    if (pid == 0) continue;
+    const std::string why = TRY(obstacle(pid, request.pid));
+    if (!why.empty())
+      blockers.add(*file.holder, strf("fd %d: pidfd", raw(file.number)), why,
+                   "close it before the dump");
+  }
+  return {};
+}
+
+// A child that ends at once and tells nobody: its number is none of the image's.
+Result<Fd> of_somebody_gone(const RestorePlan& plan) {
+  for (int attempt = 0; attempt < kMostTries; attempt++) {
+    const pid_t number = TRY(spare_pid(plan, attempt));
+    int fd = -1;
+    clone_args args{};
+    args.flags = CLONE_PIDFD;
+    args.pidfd = reinterpret_cast<uint64_t>(&fd);
+    args.set_tid = reinterpret_cast<uint64_t>(&number);
+    args.set_tid_size = 1;
+    Result<long> child =
+        SYSCALL(::syscall(SYS_clone3, &args, sizeof args), "make a process to be gone");
+    if (!child.ok() && child.error().os_error() == EEXIST) continue;
+    if (TRY(std::move(child)) == 0) ::_exit(0);
+    Fd made(fd);
+    TRY(SYSCALL(::waitpid(number, nullptr, __WALL), "waitpid %d", number));
+    return made;
+  }
+  return Error::unsupported("no process number is free");
+}
+
+std::string key_of(const schema::Pidfd& pidfd) {
+  return strf("pidfd of somebody gone, %llu", static_cast<unsigned long long>(pidfd.inode()));
+}
+
+// All descriptors of one process that is gone still name one process.
+Result<Fd> open_gone(FileRestorer& files, const schema::Pidfd& pidfd) {
+  Fd first = files.take(0, key_of(pidfd));
+  if (!first.valid()) first = TRY(of_somebody_gone(files.plan()));
+  Fd fd(TRY(SYSCALL(::fcntl(first.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
+  files.stash(0, key_of(pidfd), std::move(first));
+  return fd;
+}
+
+Result<Fd> open_late(FileRestorer& files, const schema::OpenFile& record) {
+  const pid_t pid = record.pidfd().pid();
+  if (pid == 0) return open_gone(files, record.pidfd());
+  Fd fd(TRY(SYSCALL(::syscall(SYS_pidfd_open, pid, 0), "pidfd_open %d", pid)));
+  TRY(set_status_flags(fd, record.flags()));
+  return fd;
+}
+
+}  // namespace
+
+extern const FdRoom kRoom = {.name = "pidfd",
+                             .kind = schema::OpenFile::kPidfd,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .check = check,
+                             .open_late = open_late};
+
+}  // namespace ncr::pidfd
