@@ -159,6 +159,7 @@ struct NamespaceBuild {
   std::function<Result<>(uint32_t)> enter_mounts = nullptr;
   // Of another one of the kind that was made; or -1.
   std::function<int(uint32_t id)> descriptor = nullptr;
+  int given_root = -1;  // mnt: what RestoreRequest.root names, in this namespace; -1: look it up
 };
 
 struct NamespaceRoom {

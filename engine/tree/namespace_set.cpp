@@ -252,12 +252,32 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
     default:
       TRY(SYSCALL(::unshare(static_cast<int>(room.clone_flag)), "make a new %s namespace",
                   room.name));
+      TRY(keep_given_root(record));
       return keep(room.name, room.kind, record.id());
   }
 }
 
+// A root that is given may lie where only we may go, and not who we are in a user namespace. A
+// process's working directory moves with it into a new mount namespace.
+Result<> NamespaceSet::go_to_given_root() const {
+  if (request_->root.empty()) return {};
+  for (const schema::Namespace& record : image_->namespaces)
+    if (record.has_mnt() && !joined_.contains(record.id()))
+      TRY(SYSCALL(::chdir(request_->root.c_str()), "enter the given root %s",
+                  request_->root.c_str()));
+  return {};
+}
+
+Result<> NamespaceSet::keep_given_root(const schema::Namespace& record) {
+  if (request_->root.empty() || !record.has_mnt()) return {};
+  Fd here = TRY(sys::open(".", O_PATH | O_DIRECTORY));
+  given_roots_[record.id()] = TRY(above(std::move(here), fd_base_));
+  return {};
+}
+
 Result<> NamespaceSet::make() {
   for (const auto& [kind, fd] : joined_besides_) TRY(enter_by(fd, *room_of(kind)));
+  TRY(go_to_given_root());
   for (const NamespaceRoom* room : namespace_rooms())
     for (const schema::Namespace& record : image_->namespaces)
       if (record.content_case() == room->kind)
@@ -295,6 +315,8 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
         auto found = kept_.find({room->kind, id});
         return found == kept_.end() ? -1 : found->second.get();
       };
+      auto root = given_roots_.find(record.id());
+      build.given_root = root == given_roots_.end() ? -1 : root->second.get();
       TRY(visit(room->kind, record.id()));
       TRY_WHILE(room->build(build), "%s namespace %llu", room->name,
                 static_cast<unsigned long long>(record.inode()));

@@ -54,6 +54,8 @@ class NamespaceSet {
   using Kind = schema::Namespace::ContentCase;
   const schema::Namespace* record(uint32_t id) const;
   Result<> make_one(const schema::Namespace& record);
+  Result<> go_to_given_root() const;
+  Result<> keep_given_root(const schema::Namespace& record);
   Result<> make_time(const schema::TimeNamespace& clocks);
   Result<> keep(const char* link, Kind kind, uint32_t id);
   Result<Fd> given(const schema::Namespace& record) const;
@@ -67,6 +69,7 @@ class NamespaceSet {
   std::map<uint32_t, Fd> joined_;                 // by id: external or in place of a dumped one
   std::map<Kind, Fd> joined_besides_;             // of kinds that the image says nothing of
   std::map<std::pair<Kind, uint32_t>, Fd> kept_;  // by kind and id
+  std::map<uint32_t, Fd> given_roots_;            // RestoreRequest.root in each mount namespace
 };
 
 }  // namespace ncr

@@ -25,13 +25,13 @@ namespace {
 
 class Builder {
  public:
-  Builder(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own,
-          const EnterNamespace& enter, uint32_t id)
-      : image_(image),
+  Builder(const NamespaceBuild& build, const MountPlan& plan, const std::vector<MountLine>& own)
+      : build_(build),
+        image_(build.image),
         plan_(plan),
         own_(own),
-        enter_(enter),
-        id_(id),
+        enter_(build.enter_mounts),
+        id_(build.record.id()),
         mounts_(plan.placements.size()),
         shared_(plan.shared.size()),
         needed_(plan.placements.size()) {
@@ -82,15 +82,23 @@ class Builder {
     return set_propagation(copy, placement.keeps_master ? MS_SLAVE : MS_PRIVATE);
   }
 
+  // We may not be allowed to go where the root is that was given.
+  Result<Fd> copy_of_path(const std::string& path) const {
+    if (build_.given_root < 0 || path != build_.request.root) return copy_mount_at(path);
+    return Fd(TRY(SYSCALL(
+        ::open_tree(build_.given_root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
+        "open_tree %s", path.c_str())));
+  }
+
   Result<> take_paths() {
     for (const Spread& spread : plan_.spreads)
       if (spread.kind == Spread::Kind::kJoinSource)
         groups_[spread.placement] =
-            TRY(copy_mount_at(plan_.placements[spread.placement].source.path));
+            TRY(copy_of_path(plan_.placements[spread.placement].source.path));
     for (size_t i = 0; i < plan_.placements.size(); i++) {
       const Placement& placement = plan_.placements[i];
       if (placement.source.kind != MountSource::Kind::kPath) continue;
-      mounts_[i] = TRY_WHILE(copy_mount_at(placement.source.path), "mount %s",
+      mounts_[i] = TRY_WHILE(copy_of_path(placement.source.path), "mount %s",
                              placement.mount->point().c_str());
       TRY(part(placement, mounts_[i]));
     }
@@ -397,10 +405,11 @@ class Builder {
     return {};
   }
 
+  const NamespaceBuild& build_;
   const Image& image_;
   const MountPlan& plan_;
   const std::vector<MountLine>& own_;
-  const EnterNamespace& enter_;
+  const std::function<Result<>(uint32_t)>& enter_;
   const uint32_t id_;
   std::vector<Fd> mounts_;
   std::vector<Fd> shared_;
@@ -418,9 +427,9 @@ class Builder {
 
 }  // namespace
 
-Result<> build_mounts(const Image& image, const MountPlan& plan, const std::vector<MountLine>& own,
-                      const EnterNamespace& enter, uint32_t id) {
-  return Builder(image, plan, own, enter, id).build();
+Result<> build_mounts(const NamespaceBuild& build, const MountPlan& plan,
+                      const std::vector<MountLine>& own) {
+  return Builder(build, plan, own).build();
 }
 
 }  // namespace ncr::mount_namespace

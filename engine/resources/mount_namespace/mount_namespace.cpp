@@ -49,7 +49,7 @@ Result<> build(const NamespaceBuild& build) {
   for (const schema::Namespace& space : build.image.namespaces)
     if (space.has_user() && space.id() == build.record.owner()) number_owners(space.user(), &table);
   MountPlan plan = TRY(plan_mounts(table, own, build.request, earlier));
-  return build_mounts(build.image, plan, own, build.enter_mounts, build.record.id());
+  return build_mounts(build, plan, own);
 }
 
 }  // namespace

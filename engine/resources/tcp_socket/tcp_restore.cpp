@@ -130,6 +130,10 @@ Result<> queue_unsent(const Fd& socket, const schema::TcpSocket& record, const c
   tcp_repair_window window = TRY(window_of(record));
   window.snd_wnd = static_cast<uint32_t>(record.send().data().size() - size);
   window.max_window = std::max(window.max_window, window.snd_wnd);
+  // What it counts may include a FIN that comes later.
+  const auto next =
+      record.receive().sequence() + static_cast<uint32_t>(record.receive().data().size());
+  if (static_cast<int32_t>(window.rcv_wup - next) > 0) window.rcv_wup = next;
   TRY(set_window(socket, window));
   TRY(done(choose_queue(socket.get(), Queue::kNone), "choose no queue"));
   TRY(done(leave_repair(socket.get(), Leave::kQuietly, 1), "leave repair"));

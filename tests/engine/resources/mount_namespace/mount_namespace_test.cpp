@@ -433,6 +433,31 @@ TEST(mount_namespace, a_container_comes_back_under_a_root_that_is_given) {
   EXPECT_TRUE(test::file_exists(after.path("/dev/null")));
 }
 
+TEST(mount_namespace, a_root_that_only_the_caller_may_go_to_is_taken_by_its_descriptor) {
+  test::Scratch scratch;
+  test::Scratch copy;
+  Dweller before([&] { return make_container(scratch.path()); });
+  ASSERT_TRUE(before.well());
+  DumpRequest request;
+  request.root = scratch.path();
+  Dumped dumped = dump(before, request);
+  for (const char* name : {"/proc", "/dev", "/sys", "/tmp"})
+    ASSERT_TRUE(make_directory(copy.path() + name));
+  Dweller after([&] {
+    Image image;
+    SharedMemoryObjects content;
+    RestoreRequest restore;
+    restore.root = "/where/we/may/not/go";
+    Result<Fd> root = Error::gone("not yet");
+    if (::unshare(CLONE_NEWNS) == 0) root = sys::open(copy.path().c_str(), O_PATH | O_DIRECTORY);
+    NamespaceBuild build{image, restore, content, dumped.record, nullptr};
+    build.given_root = root.ok() ? root.value().get() : -1;
+    return kRoom.build(build).ok();
+  });
+  ASSERT_TRUE(after.well());
+  EXPECT_TRUE(test::file_exists(after.path("/dev/null")));
+}
+
 TEST(mount_namespace, a_part_that_a_mount_on_the_way_hides_comes_back) {
   test::Scratch scratch;
   test::Scratch copy;

@@ -339,6 +339,18 @@ CR_TEST_WITH(tcp_socket, half_closed_connection_stays_half_closed, .tcp = TcpPol
   }
 }
 
+CR_TEST_WITH(tcp_socket, connection_closed_by_both_with_bytes_to_send_loses_none,
+             .tcp = TcpPolicy::kKeep) {
+  Pair pair = connect_pair(loopback());
+  const std::string sent = stuff(pair.server, 3);
+  ASSERT_EQ(::shutdown(pair.server, SHUT_WR), 0);
+  ASSERT_EQ(::shutdown(pair.client, SHUT_WR), 0);
+  wait_for_state(pair.server, inet_socket::kClosing);
+  checkpoint_restore();
+  EXPECT_EQ(receive(pair.client, sent.size() + 1), sent);
+  EXPECT_EQ(receive(pair.server, 1), "");
+}
+
 CR_TEST_WITH(tcp_socket, end_that_wants_to_read_no_more_does_not, .tcp = TcpPolicy::kKeep) {
   Pair pair = connect_pair(loopback());
   ASSERT_EQ(::shutdown(pair.client, SHUT_RD), 0);

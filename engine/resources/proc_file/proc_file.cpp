@@ -1,0 +1,96 @@
+// A file of procfs below /proc/N shows process N as long as it exists, and nothing after that:
+// reads fail, though the number may be another process's by then. The path tells the number, as the
+// tree's own /proc counts. Such a file can be opened when process N is there, so each task opens
+// its own when the tree is complete; for a process that is gone one of its number is made, and ends
+// at once. recognises and dump run in the engine, open_late in the child.
+#include "engine/resources/proc_file/proc_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/sched.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <csignal>
+
+#include "engine/base/undo.h"
+#include "engine/resources/file_restorer.h"
+#include "engine/resources/room.h"
+#include "engine/resources/status_flags.h"
+#include "engine/resources/unsupported.h"
+
+namespace ncr::proc_file {
+namespace {
+
+constexpr std::string_view kProc = "/proc/";
+constexpr std::string_view kMark = " (deleted)";
+
+bool recognises(const FdProbe& probe) {
+  if (probe.task == nullptr || process_in(probe.link) == 0) return false;
+  if (!S_ISREG(probe.stat.st_mode) && !S_ISDIR(probe.stat.st_mode)) return false;
+  Result<int64_t> file_system = file_system_of(probe.local);
+  return file_system.ok() && file_system.value() == PROC_SUPER_MAGIC;
+}
+
+Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
+  schema::ProcFile* file = record->mutable_proc_file();
+  file->set_gone(!probe.is_at(probe.link));
+  file->set_path(without_mark(probe.link));
+  file->set_pid(process_in(probe.link));
+  file->set_position(probe.position);
+  return {};
+}
+
+Result<Fd> open_late(FileRestorer&, const schema::OpenFile& record) {
+  const schema::ProcFile& file = record.proc_file();
+  const int flags = open_flags(record.flags()) | O_NOCTTY;
+  Fd fd = TRY(file.gone() ? open_gone(file.path(), file.pid(), flags)
+                          : sys::open(file.path().c_str(), flags));
+  if ((record.flags() & O_PATH) != 0) return fd;
+  if (file.position() != 0)
+    (void)SYSCALL(::lseek(fd.get(), static_cast<off_t>(file.position()), SEEK_SET), "lseek").ok();
+  TRY(set_status_flags(fd, record.flags()));
+  return fd;
+}
+
+}  // namespace
+
+std::string without_mark(const std::string& path) {
+  return path.ends_with(kMark) ? path.substr(0, path.size() - kMark.size()) : path;
+}
+
+pid_t process_in(const std::string& path) {
+  if (!path.starts_with(kProc)) return 0;
+  const std::string name = without_mark(path);
+  const char* first = name.data() + kProc.size();
+  const char* last = name.data() + name.size();
+  pid_t pid = 0;
+  auto [end, error] = std::from_chars(first, last, pid);
+  return error == std::errc() && (end == last || *end == '/') ? pid : 0;
+}
+
+Result<Fd> open_gone(const std::string& path, pid_t pid, int flags) {
+  clone_args args{};
+  args.set_tid = reinterpret_cast<uint64_t>(&pid);
+  args.set_tid_size = 1;
+  const long child = TRY(SYSCALL(
+      ::syscall(SYS_clone3, &args, sizeof args),
+      "make a process %d to be gone, for %s (is the number another's now?)", pid, path.c_str()));
+  if (child == 0)
+    for (;;) ::pause();
+  Undo end([pid] {
+    ::kill(pid, SIGKILL);
+    (void)SYSCALL(::waitpid(pid, nullptr, __WALL), "waitpid").ok();
+  });
+  return sys::open(path.c_str(), flags);
+}
+
+extern const FdRoom kRoom = {.name = "proc_file",
+                             .kind = schema::OpenFile::kProcFile,
+                             .recognises = recognises,
+                             .dump = dump,
+                             .open_late = open_late};
+
+}  // namespace ncr::proc_file
