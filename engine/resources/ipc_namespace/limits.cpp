@@ -15,11 +15,12 @@ namespace ncr::ipc_namespace {
 namespace {
 
 constexpr const char* kNames[] = {
-    "kernel/shmmax",          "kernel/shmall",       "kernel/shmmni",
-    "kernel/shm_rmid_forced", "kernel/msgmax",       "kernel/msgmni",
-    "kernel/msgmnb",          "kernel/sem",          "kernel/auto_msgmni",
-    "fs/mqueue/msg_default",  "fs/mqueue/msg_max",   "fs/mqueue/msgsize_default",
-    "fs/mqueue/msgsize_max",  "fs/mqueue/queues_max"};
+    "kernel/shmmax",          "kernel/shmall",        "kernel/shmmni",
+    "kernel/shm_rmid_forced", "kernel/msgmax",        "kernel/msgmni",
+    "kernel/msgmnb",          "kernel/sem",           "kernel/auto_msgmni",
+    "fs/mqueue/msg_default",  "fs/mqueue/msg_max",    "fs/mqueue/msgsize_default",
+    "fs/mqueue/msgsize_max",  "fs/mqueue/queues_max", "kernel/shm_next_id",
+    "kernel/sem_next_id",     "kernel/msg_next_id"};
 
 Result<std::string> value_of(const std::string& name) {
   std::string text = TRY(sys::read_file(("/proc/sys/" + name).c_str()));

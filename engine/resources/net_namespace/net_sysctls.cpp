@@ -99,6 +99,11 @@ Result<> write_one(const Fd& root, const schema::NetSysctl& sysctl) {
   return {};
 }
 
+// Whoever begins or ends to forward gets other values for redirects: those come after it.
+bool is_forwarding(const std::string& name) {
+  return name.ends_with("/forwarding") || name.ends_with("/ip_forward");
+}
+
 bool is_below_a_folder(const std::string& name) {
   return std::any_of(std::begin(kFolders), std::end(kFolders), [&](const char* folder) {
     return name.starts_with(std::string(folder) + "/");
@@ -153,10 +158,11 @@ Result<> check_sysctls(const Repeated<schema::NetSysctl>& sysctls) {
 Result<> write_sysctls(const Repeated<schema::NetSysctl>& sysctls) {
   Fd root = TRY(sys::open(kRoot, O_PATH | O_DIRECTORY));
   std::vector<const schema::NetSysctl*> refused;
-  for (const schema::NetSysctl& sysctl : sysctls) {
-    if (!TRY(differs(root, sysctl))) continue;
-    if (!write_one(root, sysctl).ok()) refused.push_back(&sysctl);
-  }
+  for (bool forwarding : {true, false})
+    for (const schema::NetSysctl& sysctl : sysctls) {
+      if (is_forwarding(sysctl.name()) != forwarding || !TRY(differs(root, sysctl))) continue;
+      if (!write_one(root, sysctl).ok()) refused.push_back(&sysctl);
+    }
   for (const schema::NetSysctl* sysctl : refused)
     if (TRY(differs(root, *sysctl))) TRY(write_one(root, *sysctl));
   return {};

@@ -46,8 +46,12 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
 Result<Fd> open_late(FileRestorer&, const schema::OpenFile& record) {
   const schema::ProcFile& file = record.proc_file();
   const int flags = open_flags(record.flags()) | O_NOCTTY;
-  Fd fd = TRY(file.gone() ? open_gone(file.path(), file.pid(), flags)
-                          : sys::open(file.path().c_str(), flags));
+  Fd fd;
+  auto open = [&]() -> Result<> {
+    fd = TRY(sys::open(file.path().c_str(), flags));
+    return {};
+  };
+  TRY(file.gone() ? with_process(file.pid(), open) : open());
   if ((record.flags() & O_PATH) != 0) return fd;
   if (file.position() != 0)
     (void)SYSCALL(::lseek(fd.get(), static_cast<off_t>(file.position()), SEEK_SET), "lseek").ok();
@@ -71,20 +75,20 @@ pid_t process_in(const std::string& path) {
   return error == std::errc() && (end == last || *end == '/') ? pid : 0;
 }
 
-Result<Fd> open_gone(const std::string& path, pid_t pid, int flags) {
+Result<> with_process(pid_t pid, const std::function<Result<>()>& use) {
   clone_args args{};
   args.set_tid = reinterpret_cast<uint64_t>(&pid);
   args.set_tid_size = 1;
-  const long child = TRY(SYSCALL(
-      ::syscall(SYS_clone3, &args, sizeof args),
-      "make a process %d to be gone, for %s (is the number another's now?)", pid, path.c_str()));
+  const long child =
+      TRY(SYSCALL(::syscall(SYS_clone3, &args, sizeof args),
+                  "make a process %d to be gone (is the number another's now?)", pid));
   if (child == 0)
     for (;;) ::pause();
   Undo end([pid] {
     ::kill(pid, SIGKILL);
     (void)SYSCALL(::waitpid(pid, nullptr, __WALL), "waitpid").ok();
   });
-  return sys::open(path.c_str(), flags);
+  return use();
 }
 
 extern const FdRoom kRoom = {.name = "proc_file",

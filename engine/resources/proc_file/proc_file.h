@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <string>
 
 #include "engine/base/sys.h"
@@ -14,8 +15,8 @@ namespace ncr::proc_file {
 pid_t process_in(const std::string& path);
 // Without the " (deleted)" that the kernel adds to what is gone. Pure.
 std::string without_mark(const std::string& path);
-// What /proc says of a process that is gone: a process of this number lives while it is opened.
-// Runs in the child, when every process of the tree exists.
-Result<Fd> open_gone(const std::string& path, pid_t pid, int flags);
+// While `use` runs, a process of this number lives, and is gone again then. For the child, when
+// every process of the tree exists.
+Result<> with_process(pid_t pid, const std::function<Result<>()>& use);
 
 }  // namespace ncr::proc_file

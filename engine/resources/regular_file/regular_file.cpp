@@ -33,13 +33,22 @@ bool recognises(const FdProbe& probe) {
 
 enum class Name { kThere, kUnlinked, kElsewhere };
 
+// Of the folders above the path the nearest that is there; *folder is its name, with a slash.
+Result<Fd> nearest_folder(const MountView& view, const std::string& path, std::string* folder) {
+  for (size_t end = path.rfind('/');; end = path.rfind('/', end - 1)) {
+    *folder = path.substr(0, end + 1);
+    Result<Fd> opened = view.open(*folder, O_RDONLY | O_DIRECTORY);
+    if (opened.ok() || end == 0 || end == std::string::npos) return opened;
+  }
+}
+
 // Another name of the file in the folder of the one that went (a log that was rotated): empty if
 // there is none.
 std::string other_name(const FdProbe& probe, const std::string& path) {
-  const std::string folder = path.substr(0, path.rfind('/') + 1);
   const MountView own;
   const MountView& view = probe.view != nullptr ? *probe.view : own;
-  Result<Fd> opened = view.open(folder, O_RDONLY | O_DIRECTORY);
+  std::string folder;
+  Result<Fd> opened = nearest_folder(view, path, &folder);
   if (!opened.ok()) return {};
   DIR* dir = ::fdopendir(opened.value().get());
   if (dir == nullptr) return {};

@@ -5,7 +5,6 @@
 // it. look runs in the engine, restore in the child; the root is changed by the restorer.
 #include "engine/resources/root_and_cwd/root_and_cwd.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,12 +74,6 @@ Result<> enter_removed(const std::string& path) {
   return {};
 }
 
-Result<> enter_gone_process(const std::string& path, pid_t pid) {
-  Fd folder = TRY(proc_file::open_gone(path, pid, O_PATH | O_DIRECTORY | O_CLOEXEC));
-  TRY(SYSCALL(::fchdir(folder.get()), "enter %s of a process that is gone", path.c_str()));
-  return {};
-}
-
 // A descriptor of the task for the removed directory `path`; -1 if it has none.
 Result<int> opened_here(const ChildTask& child, const std::string& path) {
   if (child.files == nullptr) return -1;
@@ -100,9 +93,12 @@ Result<> restore(const ChildTask& child) {
                                 cwd.c_str(), child.record.pid());
   if (!entered.ok() && entered.error().os_error() == ENOENT && cwd.ends_with(kDeleted)) {
     const std::string path = cwd.substr(0, cwd.size() - kDeleted.size());
+    if (const pid_t pid = proc_file::process_in(path); pid != 0)
+      return proc_file::with_process(pid, [&path]() -> Result<> {
+        TRY(SYSCALL(::chdir(path.c_str()), "enter %s of a process that is gone", path.c_str()));
+        return {};
+      });
     const int opened = TRY(opened_here(child, path));
-    if (const pid_t pid = proc_file::process_in(path); opened < 0 && pid != 0)
-      return enter_gone_process(path, pid);
     if (opened < 0) return enter_removed(path);
     entered = SYSCALL(::fchdir(opened), "enter the removed directory %s", path.c_str());
   }

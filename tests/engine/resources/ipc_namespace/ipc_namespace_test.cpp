@@ -244,6 +244,7 @@ TEST(IpcNamespace, posix_queues_keep_their_messages) {
 TEST(IpcNamespace, its_sysctls_come_along) {
   EXPECT_WORKS([] {
     test::append_to("/proc/sys/kernel/shmmni", "1234");
+    test::append_to("/proc/sys/kernel/msg_next_id", "4711");
     test::append_to("/proc/sys/kernel/sem", "250 32000 100 128");
     test::append_to("/proc/sys/kernel/shm_rmid_forced", "1");
     test::append_to("/proc/sys/fs/mqueue/queues_max", "17");
@@ -255,6 +256,7 @@ TEST(IpcNamespace, its_sysctls_come_along) {
     DEMAND(test::file_text("/proc/sys/kernel/shm_rmid_forced") == "1\n");
     DEMAND(succeeded(trip.build_anew()));
     DEMAND(test::file_text("/proc/sys/kernel/shmmni") == "1234\n");
+    DEMAND(test::file_text("/proc/sys/kernel/msg_next_id") == "4711\n");
     DEMAND(test::file_text("/proc/sys/kernel/sem") == "250\t32000\t100\t128\n");
     DEMAND(test::file_text("/proc/sys/kernel/shm_rmid_forced") == "1\n");
     DEMAND(test::file_text("/proc/sys/fs/mqueue/queues_max") == "17\n");

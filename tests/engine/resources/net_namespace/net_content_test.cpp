@@ -181,7 +181,8 @@ TEST(cr_net_content, sysctls_of_the_namespace_and_of_its_links) {
   EXPECT_EQ(
       round_trip(
           "ip link set lo up && ip link add va type veth peer name vb && cd /proc/sys/net && "
-          "echo 1 >ipv4/ip_forward && echo '5000 6000' >ipv4/ip_local_port_range && "
+          "echo 1 >ipv4/ip_forward && echo 1 >ipv4/conf/all/accept_redirects && echo '5000 6000' "
+          ">ipv4/ip_local_port_range && "
           "echo 80 >ipv4/ip_unprivileged_port_start && echo '100 200' >ipv4/ping_group_range && "
           "echo 1 >ipv4/conf/all/rp_filter && echo 2 >ipv4/conf/default/rp_filter && "
           "echo 1 >ipv4/conf/va/arp_ignore && echo 1 >ipv6/conf/all/forwarding && "
@@ -192,9 +193,9 @@ TEST(cr_net_content, sysctls_of_the_namespace_and_of_its_links) {
           "ip link set va up && ip link set vb up && sleep 0.2",
           "cd /proc/sys/net && test \"$(cat ipv4/ip_unprivileged_port_start unix/max_dgram_qlen "
           "core/somaxconn ipv4/conf/va/arp_ignore ipv6/conf/vb/disable_ipv6 ipv6/conf/va/hop_limit "
-          "ipv4/neigh/va/gc_stale_time ipv6/neigh/vb/ucast_solicit "
+          "ipv4/conf/all/accept_redirects ipv4/neigh/va/gc_stale_time ipv6/neigh/vb/ucast_solicit "
           "ipv6/conf/va/router_solicitation_interval|tr '\\n' ' ')\" = "
-          "'80 777 4001 1 1 9 77 5 11 '"),
+          "'80 777 4001 1 1 9 1 77 5 11 '"),
       0);
 }
 
