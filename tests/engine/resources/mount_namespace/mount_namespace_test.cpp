@@ -433,28 +433,6 @@ TEST(mount_namespace, a_container_comes_back_under_a_root_that_is_given) {
   EXPECT_TRUE(test::file_exists(after.path("/dev/null")));
 }
 
-TEST(mount_namespace, a_given_root_is_taken_by_its_descriptor_with_what_mounts_hide_in_it) {
-  test::Scratch scratch, copy;
-  const std::string dirs = " && mkdir -p a/in/file b ";
-  const std::string make = "cd " + scratch.path() + dirs + "&& cd " + copy.path() + dirs;
-  ASSERT_EQ(::system((make + "proc dev sys tmp").c_str()), 0);
-  Dweller before([&] {
-    return make_container(scratch.path()) && bind_at("/a/in", "/b") && mount_at("/a", "tmpfs");
-  });
-  Dumped dumped = dump(before);
-  Dweller after([&] {
-    Image image;
-    SharedMemoryObjects content;
-    RestoreRequest restore;
-    restore.root = "/where/we/may/not/go";
-    NamespaceBuild build{image, restore, content, dumped.record, nullptr};
-    if (::unshare(CLONE_NEWNS) == 0)
-      build.given_root = ::open(copy.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return build.given_root >= 0 && kRoom.build(build).ok();
-  });
-  EXPECT_TRUE(after.well() && test::file_exists(after.path("/b/file")));
-}
-
 TEST(mount_namespace, a_container_comes_back_from_the_machines_own_mounts) {
   test::Scratch scratch;
   Dweller before([&] { return make_container(scratch.path()); });
