@@ -56,8 +56,8 @@ class Trip {
     Blockers blockers;
     SharedMemoryTable content;
     Fd space = TRY(sys::open("/proc/self/ns/ipc", O_RDONLY));
-    TRY(ipc_namespace::kRoom.dump({tasks, member, std::move(space), request, content}, &record_,
-                                  blockers));
+    TRY(ipc_namespace::kRoom.dump({tasks, member, std::move(space), request, content, nullptr},
+                                  &record_, blockers));
     if (!blockers.empty()) return blockers.as_error();
     ImageDir images = TRY(ImageDir::create(scratch_.file("image")));
     PageStore store = TRY(
