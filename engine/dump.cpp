@@ -1,10 +1,8 @@
 // STORY 1: a running tree becomes an image. Runs in the engine's process, on the caller's thread
 // (the tracer).
-#include <sys/utsname.h>
 
 #include <algorithm>
 #include <atomic>
-#include <ctime>
 #include <map>
 
 #include "arch_current/extended_state.h"
@@ -141,20 +139,9 @@ void note_cpu_use(const Gathered& gathered, schema::Cpu* cpu) {
   cpu->set_xsave_size(static_cast<uint32_t>(size));
 }
 
-Result<schema::Inventory> describe_image(const Gathered& gathered, const DumpRequest& request,
-                                         schema::Cpu cpu) {
-  schema::Inventory inventory;
-  utsname machine{};
-  TRY(SYSCALL(::uname(&machine), "uname"));
-  inventory.set_arch(machine.machine);
-  inventory.set_kernel_release(machine.release);
-  inventory.set_producer("nativecr " NCR_VERSION);
-  timespec now{};
-  TRY(SYSCALL(::clock_gettime(CLOCK_REALTIME, &now), "clock_gettime"));
-  inventory.set_created_unix_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 +
-                                static_cast<uint64_t>(now.tv_nsec));
-  inventory.set_page_size(static_cast<uint32_t>(kPageSize));
-  inventory.set_root_pid(gathered.tasks.front().pid());
+Result<schema::Inventory> describe_image(MemoryWriter& writer, const Gathered& gathered,
+                                         const DumpRequest& request, schema::Cpu cpu) {
+  schema::Inventory inventory = TRY(writer.describe(gathered.tasks.front().pid()));
   inventory.set_tasks(static_cast<uint32_t>(gathered.tasks.size()));
   inventory.set_shell_job(request.shell_job == ShellJob::kInheritTerminal);
   note_cpu_use(gathered, &cpu);
@@ -223,6 +210,15 @@ void identify_as_inside(Gathered& gathered) {
   for (schema::OpenFile* file : gathered.files.finished_records()) ids_of(0).translate(file);
   for (schema::Namespace& record : gathered.namespaces.finished_records())
     if (record.has_mnt()) ids_of(0).translate(record.mutable_mnt());
+}
+
+// All of it but the inventory. The tree may run by now.
+Result<> write_image(MemoryWriter& writer, Gathered& gathered, const InnerPids& inner) {
+  const schema::ChunkTable chunks = TRY(writer.finish());
+  TRY(gathered.files.finish());
+  number_as_inside(inner, gathered);
+  identify_as_inside(gathered);
+  return write_records(writer.images(), gathered, chunks);
 }
 
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
@@ -370,6 +366,19 @@ void cut_off_networks(const Gathered& gathered, const NetworkLock& network,
   if (!done.ok()) request.callbacks.log.warning("%s", done.error().text().c_str());
 }
 
+void report_on(const Gathered& gathered, const PhaseClock& clock, const DumpRequest& request,
+               DumpReport* report) {
+  report->tasks = static_cast<uint32_t>(gathered.tasks.size());
+  for (const schema::Task& task : gathered.tasks)
+    report->threads += static_cast<uint32_t>(task.threads_size());
+  report->total_ns = clock.total_ns();
+  report->phases = clock.phases();
+  if (request.trace_file.empty()) return;
+  // The image is whole and the tree perhaps gone: a trace that cannot be written fails nothing.
+  Result<> traced = clock.write_trace(request.trace_file, "nativecr dump");
+  if (!traced.ok()) request.callbacks.log.warning("no trace: %s", traced.error().text().c_str());
+}
+
 }  // namespace
 
 // Everything between freeze() and finish() is frozen time, the number users feel. Until commit()
@@ -431,13 +440,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
   clock.begin("write");
   report_progress(request, "write", 0, 0);
   const uint64_t begun = monotonic_ns();
-  const schema::ChunkTable chunks = TRY(writer.finish());
-  TRY(gathered.files.finish());
-  number_as_inside(inner, gathered);
-  identify_as_inside(gathered);
-  TRY(write_records(images, gathered, chunks));
-  schema::Inventory inventory = TRY(describe_image(gathered, request, std::move(cpu)));
-  TRY(writer.describe(&inventory));
+  TRY(write_image(writer, gathered, inner));
+  schema::Inventory inventory = TRY(describe_image(writer, gathered, request, std::move(cpu)));
   inventory.set_network_lock(network.kept_name());
   clock.begin("commit");
   TRY(images.commit(std::move(inventory)));
@@ -460,17 +464,8 @@ Result<DumpReport> dump(const DumpRequest& request) {
   if (request.final_state == FinalState::kKill) cut_off_networks(gathered, network, request);
   clock.end();
 
-  report.tasks = static_cast<uint32_t>(gathered.tasks.size());
-  for (const schema::Task& task : gathered.tasks)
-    report.threads += static_cast<uint32_t>(task.threads_size());
+  report_on(gathered, clock, request, &report);
   writer.count(&report);
-  report.total_ns = clock.total_ns();
-  report.phases = clock.phases();
-  if (!request.trace_file.empty()) {
-    // The image is whole and the tree perhaps gone: a trace that cannot be written fails nothing.
-    Result<> traced = clock.write_trace(request.trace_file, "nativecr dump");
-    if (!traced.ok()) request.callbacks.log.warning("no trace: %s", traced.error().text().c_str());
-  }
   return report;
 }
 

@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/utsname.h>
+
+#include <ctime>
 
 #include "engine/memory/server_output.h"
 
@@ -75,16 +78,37 @@ Result<schema::ChunkTable> MemoryWriter::finish() {
   return chunks;
 }
 
-Result<> MemoryWriter::describe(schema::Inventory* inventory) {
+namespace {
+
+Result<schema::Inventory> origin_of_image(pid_t root) {
+  schema::Inventory inventory;
+  utsname machine{};
+  TRY(SYSCALL(::uname(&machine), "uname"));
+  inventory.set_arch(machine.machine);
+  inventory.set_kernel_release(machine.release);
+  inventory.set_producer("nativecr " NCR_VERSION);
+  timespec now{};
+  TRY(SYSCALL(::clock_gettime(CLOCK_REALTIME, &now), "clock_gettime"));
+  inventory.set_created_unix_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 +
+                                static_cast<uint64_t>(now.tv_nsec));
+  inventory.set_page_size(static_cast<uint32_t>(kPageSize));
+  inventory.set_root_pid(root);
+  return inventory;
+}
+
+}  // namespace
+
+Result<schema::Inventory> MemoryWriter::describe(pid_t root) {
+  schema::Inventory inventory = TRY(origin_of_image(root));
   char uuid[16];
   TRY(SYSCALL(::getrandom(uuid, sizeof uuid, 0), "getrandom"));
   uuid_.assign(uuid, sizeof uuid);
-  inventory->set_uuid(uuid_);
-  inventory->set_remote_pages(store_->remote_bytes());
-  if (parent_ == nullptr) return {};
-  inventory->set_parent(parent_path_);
-  inventory->set_parent_uuid(parent_->uuid());
-  return {};
+  inventory.set_uuid(uuid_);
+  inventory.set_remote_pages(store_->remote_bytes());
+  if (parent_ == nullptr) return inventory;
+  inventory.set_parent(parent_path_);
+  inventory.set_parent_uuid(parent_->uuid());
+  return inventory;
 }
 
 void MemoryWriter::count(DumpReport* report) const {

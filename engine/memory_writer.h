@@ -22,7 +22,8 @@ class [[nodiscard]] MemoryWriter {
 
   // PageStore::finish(), and what belongs to its result.
   Result<schema::ChunkTable> finish();
-  Result<> describe(schema::Inventory* inventory);
+  // What every image says of where it comes from, and of its pages.
+  Result<schema::Inventory> describe(pid_t root);
   const std::string& uuid() const { return uuid_; }  // after describe()
   void count(DumpReport* report) const;
   // With lazy pages: those that are not in the image.

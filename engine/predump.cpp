@@ -4,10 +4,7 @@
 // Runs in the engine, on the caller's thread (the tracer).
 #include <fcntl.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <unistd.h>
-
-#include <ctime>
 
 #include "engine/base/phase_clock.h"
 #include "engine/base/undo.h"
@@ -92,23 +89,6 @@ Result<> read_pages(Seen& seen, PageStore& store) {
   return store.read_all();
 }
 
-Result<schema::Inventory> describe_image(const Seen& seen) {
-  schema::Inventory inventory;
-  utsname machine{};
-  TRY(SYSCALL(::uname(&machine), "uname"));
-  inventory.set_arch(machine.machine);
-  inventory.set_kernel_release(machine.release);
-  inventory.set_producer("nativecr " NCR_VERSION);
-  timespec now{};
-  TRY(SYSCALL(::clock_gettime(CLOCK_REALTIME, &now), "clock_gettime"));
-  inventory.set_created_unix_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 +
-                                static_cast<uint64_t>(now.tv_nsec));
-  inventory.set_page_size(static_cast<uint32_t>(kPageSize));
-  inventory.set_root_pid(seen.root);
-  inventory.set_memory_only(true);
-  return inventory;
-}
-
 Result<> write_page_maps(ImageDir& images, const Seen& seen, const schema::ChunkTable& chunks) {
   std::vector<const google::protobuf::MessageLite*> maps = {&chunks};
   for (const TaskMemory& task : seen.tasks) maps.push_back(&task.pages);
@@ -144,8 +124,8 @@ Result<DumpReport> predump(const DumpRequest& given) {
   clock.begin("write");
   const schema::ChunkTable chunks = TRY(writer.finish());
   TRY(write_page_maps(writer.images(), seen, chunks));
-  schema::Inventory inventory = TRY(describe_image(seen));
-  TRY(writer.describe(&inventory));
+  schema::Inventory inventory = TRY(writer.describe(seen.root));
+  inventory.set_memory_only(true);
   clock.begin("commit");
   TRY(writer.images().commit(std::move(inventory)));
   clock.end();
