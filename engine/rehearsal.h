@@ -2,8 +2,6 @@
 
 #include <sys/types.h>
 
-
-
 namespace ncr {
 
 // A look at the root while it still runs, forgotten at once: what it finds is about to change. What

@@ -30,9 +30,6 @@ struct CommonOptions {
   ncr_log_level level() const;
 };
 
-// A large tree takes descriptors of ours for every task; the soft limit is only a habit of shells.
-void raise_descriptor_limit();
-
 // Prints the error of a failed call (a sentence on stderr, or a JSON object on stdout with --json)
 // and returns its exit status.
 int fail(const nativecr::Outcome& outcome, const CommonOptions& common);

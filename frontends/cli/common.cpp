@@ -1,5 +1,3 @@
-#include <sys/resource.h>
-
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -46,13 +44,6 @@ void CommonOptions::add_to(CLI::App& app) {
 }
 
 ncr_log_level CommonOptions::level() const { return levels().at(log_level); }
-
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 int fail(const nativecr::Outcome& outcome, const CommonOptions& common) {
   if (common.json) {

@@ -10,6 +10,7 @@
 #include "frontends/cli/container_options.h"
 #include "frontends/cli/monitor.h"
 #include "frontends/cli/page_socket.h"
+#include "frontends/descriptor_limit.h"
 
 namespace cli {
 namespace {

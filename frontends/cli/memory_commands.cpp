@@ -7,6 +7,7 @@
 #include "frontends/cli/command.h"
 #include "frontends/cli/monitor.h"
 #include "frontends/cli/page_socket.h"
+#include "frontends/descriptor_limit.h"
 
 namespace cli {
 namespace {

@@ -1,24 +1,16 @@
 #include "frontends/criu/work.h"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 
 #include <cstdio>
 
 #include "frontends/criu/action_script.h"
 #include "frontends/criu/calls.h"
 #include "frontends/criu/stats.h"
+#include "frontends/descriptor_limit.h"
 
 namespace criu {
 namespace {
-
-// A large tree takes descriptors of ours for every task; the soft limit is only a habit of shells.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
 
 Status check_inherited(const Options& options) {
   for (const nativecr::InheritedFd& inherited : options.inherited)

@@ -124,8 +124,7 @@ Result<> read_inet_options(const Fd& socket, schema::InetSocket* out) {
   if (out->family() == AF_INET6) TRY(read_socket_options(socket, kIpv6, out->mutable_options()));
   TRY(read_socket_options(socket, kSocket, out->mutable_options()));
   TRY(read_socket_options(socket, kIp, out->mutable_options()));
-  if (out->type() == SOCK_STREAM)
-    return read_socket_options(socket, kTcp, out->mutable_options());
+  if (out->type() == SOCK_STREAM) return read_socket_options(socket, kTcp, out->mutable_options());
   if (out->type() == SOCK_RAW) return read_socket_options(socket, kRaw, out->mutable_options());
   return read_socket_options(socket, kUdp, out->mutable_options());
 }

@@ -234,7 +234,9 @@ Result<> check_present(const Links& links, const std::map<uint32_t, schema::NetL
   return {};
 }
 
-bool must_be_brought(const schema::NetLink& link) { return link.lower_place() == schema::NET_OUTSIDE; }
+bool must_be_brought(const schema::NetLink& link) {
+  return link.lower_place() == schema::NET_OUTSIDE;
+}
 
 }  // namespace
 

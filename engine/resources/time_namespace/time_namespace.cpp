@@ -43,7 +43,7 @@ Result<Offsets> parse_offsets(const std::string& text) {
     long long seconds = 0, rest = 0;
     if (std::sscanf(line.c_str(), "%15s %lld %lld", clock, &seconds, &rest) != 3)
       return Error::malformed(strf("timens_offsets: strange line \"%s\"", line.c_str()));
-    int64_t* offset = std::string(clock) == "monotonic" ? &offsets.monotonic_ns
+    int64_t* offset = std::string(clock) == "monotonic"  ? &offsets.monotonic_ns
                       : std::string(clock) == "boottime" ? &offsets.boottime_ns
                                                          : nullptr;
     if (offset != nullptr) *offset = seconds * 1'000'000'000 + rest;
@@ -51,9 +51,7 @@ Result<Offsets> parse_offsets(const std::string& text) {
   return offsets;
 }
 
-extern const NamespaceRoom kRoom = {.name = "time",
-                                    .kind = schema::Namespace::kTime,
-                                    .clone_flag = CLONE_NEWTIME,
-                                    .dump = dump};
+extern const NamespaceRoom kRoom = {
+    .name = "time", .kind = schema::Namespace::kTime, .clone_flag = CLONE_NEWTIME, .dump = dump};
 
 }  // namespace ncr::time_namespace

@@ -23,9 +23,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers&)
 
 }  // namespace
 
-extern const NamespaceRoom kRoom = {.name = "user",
-                                    .kind = schema::Namespace::kUser,
-                                    .clone_flag = CLONE_NEWUSER,
-                                    .dump = dump};
+extern const NamespaceRoom kRoom = {
+    .name = "user", .kind = schema::Namespace::kUser, .clone_flag = CLONE_NEWUSER, .dump = dump};
 
 }  // namespace ncr::user_namespace
