@@ -16,6 +16,8 @@
 namespace ncr::unix_socket {
 namespace {
 
+constexpr const char* kScratchOfSockets = "root";
+
 Result<Fd> make_scratch() {
   Fd context(static_cast<int>(
       TRY(SYSCALL(::syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen tmpfs"))));
@@ -81,6 +83,25 @@ Result<> bind_at_node(const Fd& fd, const schema::UnixSocket& socket) {
   return {};
 }
 
+std::string node_key(uint64_t inode) {
+  return strf("node of %llu", static_cast<unsigned long long>(inode));
+}
+
+// The name is bound and its node unlinked at once, so that the next socket can have the same name;
+// who connects comes by a descriptor of the node.
+Result<> bind_unlinked(FileRestorer& files, const Fd& fd, const schema::UnixSocket& socket) {
+  TRY(bind_without_node(files, fd, socket.name(), Root::kOfSockets));
+  if (is_abstract(socket.name())) return {};
+  Fd scratch = files.take(kStash, kScratchOfSockets);
+  const size_t start = socket.name().find_first_not_of('/');
+  const std::string below = start == std::string::npos ? "" : socket.name().substr(start);
+  Fd node = TRY(sys::open_at(scratch, below.c_str(), O_PATH | O_NOFOLLOW));
+  TRY(SYSCALL(::unlinkat(scratch.get(), below.c_str(), 0), "unlink %s", below.c_str()));
+  files.stash(kStash, kScratchOfSockets, std::move(scratch));
+  files.stash(kStash, node_key(socket.inode()), std::move(node));
+  return {};
+}
+
 }  // namespace
 
 Address::Address(const std::string& name) : size(address_of(name, &address)) {
@@ -105,7 +126,7 @@ void Address::unlink() const {
 
 Result<int> root_for(FileRestorer& files, const std::string& name, Root root) {
   if (is_abstract(name)) return -1;
-  const char* key = root == Root::kOfSenders ? "root of senders" : "root";
+  const char* key = root == Root::kOfSenders ? "root of senders" : kScratchOfSockets;
   Fd scratch = files.take(kStash, key);
   if (!scratch.valid()) scratch = TRY(make_scratch());
   int number = scratch.get();
@@ -129,7 +150,18 @@ Result<> bind_without_node(FileRestorer& files, const Fd& fd, const std::string&
 Result<> bind_socket(FileRestorer& files, const Fd& fd, const schema::UnixSocket& socket) {
   if (socket.name().empty()) return {};
   if (socket.has_node()) return bind_at_node(fd, socket);
-  return bind_without_node(files, fd, socket.name(), Root::kOfSockets);
+  return bind_unlinked(files, fd, socket);
+}
+
+Result<Address> address_to(FileRestorer& files, const schema::UnixSocket& socket) {
+  if (socket.has_node()) return Address(socket.node().path());
+  if (is_abstract(socket.name())) return Address(socket.name());
+  Fd node = files.take(kStash, node_key(socket.inode()));
+  if (!node.valid())
+    return Error::malformed("a unix socket is connected to one that nothing has made");
+  const int number = node.get();
+  files.stash(kStash, node_key(socket.inode()), std::move(node));
+  return Address(strf("/proc/self/fd/%d", number));
 }
 
 Result<> check_call(Result<int> error, const char* what, const std::string& name) {

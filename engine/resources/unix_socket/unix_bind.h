@@ -1,4 +1,5 @@
-// Names given to sockets being restored. See unix_restore.cpp for the whole.
+// Names given to sockets being restored, and how they are reached. See unix_restore.cpp for the
+// whole.
 #pragma once
 
 #include "engine/resources/aside.h"
@@ -31,6 +32,9 @@ struct Address {
   std::string path;  // empty: abstract
   std::vector<std::string> directories;
 };
+
+// Leads to a socket that has been made: its node, or its name.
+Result<Address> address_to(FileRestorer& files, const schema::UnixSocket& socket);
 
 // "connect /run/x: Connection refused"
 Result<> check_call(Result<int> error, const char* what, const std::string& name);

@@ -93,27 +93,14 @@ Result<> fill(const FileRestorer& files, const UnixSocket& socket, const Fd& sen
   return filler.give_back();
 }
 
-// How a socket that is bound to a name can be reached: its node, or the name itself.
-struct Route {
-  Address address;
-  int root = -1;
-};
-
-Result<Route> route_to(FileRestorer& files, const UnixSocket& socket) {
-  if (socket.has_node()) return Route{Address(socket.node().path()), -1};
-  return Route{Address(socket.name()), TRY(root_for(files, socket.name(), Root::kOfSockets))};
-}
-
 // One datagram to a named socket, from a socket that bears the sender's name if that can be had.
 Result<> send_datagram(FileRestorer& files, const UnixSocket& socket,
                        const schema::UnixMessage& message) {
   Fd sender(TRY(SYSCALL(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket")));
   if (!message.sender().empty())  // an abstract name may be taken: then without
     (void)bind_without_node(files, sender, message.sender(), Root::kOfSenders);
-  Route route = TRY(route_to(files, socket));
-  TRY(check_call(
-      run_aside({.root = route.root}, [&] { return route.address.connect(sender.get()); }),
-      "connect to", socket.name()));
+  Address address = TRY(address_to(files, socket));
+  TRY(check_call(Result<int>(address.connect(sender.get())), "connect to", socket.name()));
   UnixSocket one;
   *one.add_queue() = message;
   return fill(files, one, sender);
@@ -161,10 +148,8 @@ Result<> connect_pair(FileRestorer& files, const UnixSocket& socket, const Fd& f
 Result<> connect_by_name(FileRestorer& files, const UnixSocket& socket, const Fd& fd) {
   const schema::OpenFile* peer = find_peer(files, socket);
   if (peer != nullptr && !peer->unix_socket().name().empty()) {
-    Route route = TRY(route_to(files, peer->unix_socket()));
-    return check_call(
-        run_aside({.root = route.root}, [&] { return route.address.connect(fd.get()); }),
-        "connect to", socket.peer_name());
+    Address address = TRY(address_to(files, peer->unix_socket()));
+    return check_call(Result<int>(address.connect(fd.get())), "connect to", socket.peer_name());
   }
   Address address(socket.peer_name());
   Result<> connected =

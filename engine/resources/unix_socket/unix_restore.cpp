@@ -211,10 +211,8 @@ Result<> make_waiting(FileRestorer& files, const UnixSocket& listener) {
     const UnixSocket& client = record->unix_socket();
     Fd end = TRY(new_socket(client.type()));
     TRY(bind_socket(files, end, client));
-    Address address(listener.has_node() ? listener.node().path() : listener.name());
+    Address address = TRY(address_to(files, listener));
     Aside connecting = as_holder(files, record->id());
-    if (!listener.has_node())
-      connecting.root = TRY(root_for(files, listener.name(), Root::kOfSockets));
     TRY(check_call(run_aside(connecting, [&] { return address.connect(end.get()); }), "connect to",
                    listener.name()));
     files.stash(kStash, socket_key(inode), std::move(end));

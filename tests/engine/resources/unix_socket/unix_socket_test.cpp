@@ -363,6 +363,30 @@ TEST(unix_socket, datagrams_keep_their_sender) {
   EXPECT_EQ(receive(receiver.get()), "three");
 }
 
+TEST(unix_socket, sockets_that_had_one_name_in_turn_keep_their_own_peers) {
+  Directory directory;
+  const std::string name = directory / "taken in turn";
+  std::vector<Fd> servers, clients;
+  std::vector<int> all;
+  for (int i = 0; i < 3; i++) {
+    servers.emplace_back(make_bound(SOCK_DGRAM, name));
+    clients.emplace_back(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect_to(clients.back().get(), name), 0);
+    ASSERT_EQ(::unlink(name.c_str()), 0);
+    send_text(clients.back().get(), "sent before " + std::to_string(i));
+    all.push_back(clients.back().get());
+    all.push_back(servers.back().get());
+  }
+  for (int times = 0; times < 2; times++) ASSERT_EQ(round_trip(all).error, "");
+  for (size_t i = 0; i < 3; i++) {
+    EXPECT_EQ(receive(servers[i].get()), "sent before " + std::to_string(i));
+    send_text(clients[i].get(), std::to_string(i));
+    EXPECT_EQ(receive(servers[i].get()), std::to_string(i));
+    EXPECT_EQ(name_by(::getsockname, servers[i].get()), name);
+    EXPECT_EQ(name_by(::getpeername, clients[i].get()), name);
+  }
+}
+
 TEST(unix_socket, datagram_sockets_stay_connected_to_a_name_outside) {
   Directory directory;
   std::string name = directory / "log";
