@@ -84,10 +84,14 @@ class Builder {
 
   // We may not be allowed to go where the root is that was given.
   Result<Fd> copy_of_path(const std::string& path) const {
-    if (build_.given_root < 0 || path != build_.request.root) return copy_mount_at(path);
-    return Fd(TRY(SYSCALL(
-        ::open_tree(build_.given_root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
-        "open_tree %s", path.c_str())));
+    const std::string& root = build_.request.root;
+    const bool below = path.size() > root.size() && path.starts_with(root) &&
+                       (root.ends_with('/') || path[root.size()] == '/');
+    if (build_.given_root < 0 || (path != root && !below)) return copy_mount_at(path);
+    const size_t start = std::min(path.find_first_not_of('/', root.size()), path.size());
+    Fd given(TRY(SYSCALL(::fcntl(build_.given_root, F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
+    Fd there = TRY_WHILE(open_below(given, path.substr(start)), "%s", path.c_str());
+    return copy_mount(there);
   }
 
   Result<> take_paths() {
