@@ -160,6 +160,10 @@ struct NamespaceBuild {
   // Of another one of the kind that was made; or -1.
   std::function<int(uint32_t id)> descriptor = nullptr;
   int given_root = -1;  // mnt: what RestoreRequest.root names, in this namespace; -1: look it up
+  // mnt: mountinfo of when it was a copy of the caller's, as the caller's cgroup namespace tells
+  // it.
+  std::string mount_table = {};
+  std::vector<Fd>* taken = nullptr;  // what NamespaceRoom::take gave
 };
 
 struct NamespaceRoom {
@@ -176,6 +180,10 @@ struct NamespaceRoom {
   // its root as "/"; /proc is then the tree's, so whatever is the engine's must be opened before).
   // Names what cannot be restored. Not called for an external or empty one.
   Result<> (*dump)(const NamespaceProbe&, schema::Namespace*, Blockers&) = nullptr;
+  // Restore, coordinator, before there is a root task: descriptors of the caller's that a root
+  // task in a user namespace of its own could not open. Not called for an external or empty one.
+  Result<std::vector<Fd>> (*take)(const Image&, const RestoreRequest&,
+                                  const schema::Namespace&) = nullptr;
   // Restore, coordinator, in the caller's namespaces, when the root task has made this one and is
   // in it: brings what comes from outside. Not called for an external or empty one.
   Result<> (*bring)(const NamespaceBuild&, pid_t root) = nullptr;

@@ -106,13 +106,27 @@ Result<NamespaceSet> NamespaceSet::create(const Image& image, const RestoreReque
     Fd fd = TRY_WHILE(set.given(record), "%s namespace %llu", room->name,
                       static_cast<unsigned long long>(record.inode()));
     if (fd.valid()) set.joined_[record.id()] = TRY(above(std::move(fd), fd_base));
+    TRY_WHILE(set.take(record, *room), "%s namespace %llu", room->name,
+              static_cast<unsigned long long>(record.inode()));
   }
+  Fd root = TRY(sys::open("/", O_PATH | O_DIRECTORY));
+  set.callers_root_ = TRY(above(std::move(root), fd_base));
   // Whoever is not in a namespace of the image stays in, or comes back to, the caller's.
   for (const NamespaceRoom* room : namespace_rooms()) {
     Result<Fd> own = sys::open(strf("/proc/self/ns/%s", room->name).c_str(), O_RDONLY);
     if (own.ok()) set.kept_[{room->kind, 0}] = TRY(above(own.take(), fd_base));
   }
   return set;
+}
+
+Result<> NamespaceSet::take(const schema::Namespace& record, const NamespaceRoom& room) {
+  const bool empty = record.empty() || (request_->empty_namespaces & room.clone_flag) != 0;
+  if (room.take == nullptr || empty || joined_.count(record.id()) != 0) return {};
+  std::vector<Fd> taken = TRY(room.take(*image_, *request_, record));
+  for (Fd& fd : taken)
+    if (fd.valid()) fd = TRY(above(std::move(fd), fd_base_));
+  taken_[record.id()] = std::move(taken);
+  return {};
 }
 
 Result<> NamespaceSet::join_besides() {
@@ -249,10 +263,15 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
       TRY(make_time(record.time()));
       TRY(keep("time_for_children", room.kind, record.id()));
       return visit(room.kind, record.id());
+    case schema::Namespace::kMnt:
+      TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a new mnt namespace"));
+      mount_tables_[record.id()] =
+          TRY_WHILE(sys::read_file("/proc/self/mountinfo"), "a restore needs a procfs at /proc");
+      TRY(keep_given_root(record));
+      return keep(room.name, room.kind, record.id());
     default:
       TRY(SYSCALL(::unshare(static_cast<int>(room.clone_flag)), "make a new %s namespace",
                   room.name));
-      TRY(keep_given_root(record));
       return keep(room.name, room.kind, record.id());
   }
 }
@@ -269,7 +288,7 @@ Result<> NamespaceSet::go_to_given_root() const {
 }
 
 Result<> NamespaceSet::keep_given_root(const schema::Namespace& record) {
-  if (request_->root.empty() || !record.has_mnt()) return {};
+  if (request_->root.empty()) return {};
   Fd here = TRY(sys::open(".", O_PATH | O_DIRECTORY));
   given_roots_[record.id()] = TRY(above(std::move(here), fd_base_));
   return {};
@@ -317,6 +336,8 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
       };
       auto root = given_roots_.find(record.id());
       build.given_root = root == given_roots_.end() ? -1 : root->second.get();
+      if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
+      build.taken = &taken_[record.id()];
       TRY(visit(room->kind, record.id()));
       TRY_WHILE(room->build(build), "%s namespace %llu", room->name,
                 static_cast<unsigned long long>(record.inode()));
@@ -338,7 +359,13 @@ Result<> NamespaceSet::visit(Kind kind, uint32_t id) const {
   const NamespaceRoom* room = room_of(kind);
   if (found == kept_.end())
     return Error::malformed(strf("%s namespace %u was not made", room->name, id));
-  return enter_by(found->second, *room);
+  Result<> entered = enter_by(found->second, *room);
+  const bool callers_mounts = kind == schema::Namespace::kMnt && id == 0;
+  if (entered.ok() || !callers_mounts || entered.error().os_error() != EPERM) return entered;
+  // In a user namespace of its own nobody may enter the caller's, but names can be looked up there.
+  TRY(SYSCALL(::fchdir(callers_root_.get()), "enter the caller's root"));
+  TRY(SYSCALL(::chroot("."), "chroot to the caller's root"));
+  return {};
 }
 
 Result<> NamespaceSet::enter(const schema::Task& task, const schema::Task& creator) const {

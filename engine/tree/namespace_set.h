@@ -16,6 +16,8 @@
 
 namespace ncr {
 
+struct NamespaceRoom;  // engine/resources/room.h
+
 class NamespaceSet {
  public:
   // Coordinator: nothing is made yet. Descriptors land at fd_base or above. kUnsupported: an
@@ -60,6 +62,7 @@ class NamespaceSet {
   Result<> keep(const char* link, Kind kind, uint32_t id);
   Result<Fd> given(const schema::Namespace& record) const;
   Result<> join_besides();
+  Result<> take(const schema::Namespace& record, const NamespaceRoom& room);
   bool in_use_by_root(const schema::Namespace& record) const;
 
   const Image* image_ = nullptr;
@@ -70,6 +73,9 @@ class NamespaceSet {
   std::map<Kind, Fd> joined_besides_;             // of kinds that the image says nothing of
   std::map<std::pair<Kind, uint32_t>, Fd> kept_;  // by kind and id
   std::map<uint32_t, Fd> given_roots_;            // RestoreRequest.root in each mount namespace
+  Fd callers_root_;
+  std::map<uint32_t, std::vector<Fd>> taken_;     // by id: of the caller's, for what is made
+  std::map<uint32_t, std::string> mount_tables_;  // by id: mountinfo of those just made
 };
 
 }  // namespace ncr

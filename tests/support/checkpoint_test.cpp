@@ -22,6 +22,7 @@
 #include "tests/support/child_process.h"
 #include "tests/support/engine_process.h"
 #include "tests/support/scratch.h"
+#include "tests/support/test_place.h"
 
 namespace ncr::test {
 namespace {
@@ -108,15 +109,19 @@ void redirect(const char* path, int flags, int to) {
 // The harness's side: one test, one child.
 class Run {
  public:
-  explicit Run(const Options& options) : options_(options) {}
+  Run(const Options& options, Place place) : options_(options), place_(place) {}
   ~Run() { kill_descendants(); }
 
   void go(Body body) {
     ::prctl(PR_SET_CHILD_SUBREAPER, 1);
     std::fflush(nullptr);
     settle_heap();
-    pid_ = ::fork();
-    if (pid_ == 0) run_child(body, scratch_);
+    Result<pid_t> started = start_in(place_, scratch_.path(), [&] { run_child(body, scratch_); });
+    if (!started.ok()) {
+      ADD_FAILURE() << started.error().text();
+      return;
+    }
+    pid_ = started.value();
     watch();
     await_daemon();
     report_failures(scratch_.file("failures"));
@@ -246,10 +251,19 @@ class Run {
     request.lazy_pages = options_.lazy_pages;
     if (options_.lazy_pages) start_daemon(images);
     const std::string error =
-        engine(strf("restore %d", cycles_done_ + 1), [&] { return engine_restore(request); });
+        engine(strf("restore %d", cycles_done_ + 1), [&] { return restore_and_tell(request); });
     if (!error.empty()) ADD_FAILURE() << error;
+    if (error.empty()) pid_ = std::atoi(file_text(scratch_.file("root-pid")).c_str());
     cycles_done_++;
     return error.empty();
+  }
+
+  // Our number of a root in a pid namespace of its own is another one every time.
+  Result<> restore_and_tell(const RestoreRequest& request) const {
+    const pid_t root = TRY(engine_restore(request));
+    ::unlink(scratch_.file("root-pid").c_str());
+    append_to(scratch_.file("root-pid"), strf("%d\n", root));
+    return {};
   }
 
   std::string engine(const std::string& what, const std::function<Result<>()>& work) {
@@ -266,6 +280,7 @@ class Run {
 
   static inline const char* const kMemory = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
   Options options_;
+  Place place_;
   Scratch scratch_;
   Scratch chain_{kMemory};
   int links_ = 0;
@@ -280,7 +295,12 @@ class Run {
 
 void run_checkpoint_test(Body body, const Options& options) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root";
-  Run(options).go(body);
+  const testing::TestInfo& info = *testing::UnitTest::GetInstance()->current_test_info();
+  const std::string suite = info.test_suite_name();
+  const std::string test = suite.substr(suite.find('_') + 1) + "." + info.name();
+  const Place place = place_of(suite);
+  if (std::string reason = exception_of(place, test); !reason.empty()) GTEST_SKIP() << reason;
+  Run(options, place).go(body);
 }
 
 void must_failed(const char* file, int line, const char* expression, const Error& error) {

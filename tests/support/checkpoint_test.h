@@ -1,7 +1,8 @@
 // CR_TEST(room, sentence) { ...; checkpoint_restore(); ... }: a process that checkpoints itself and
 // checks itself afterwards. The body runs in a child that leads a session of its own, has /dev/null
 // and two regular files as stdio and no other descriptor. Every checkpoint_restore() is two cycles
-// of dump and restore. EXPECT_* and ASSERT_* work in the child and in children of it.
+// of dump and restore. EXPECT_* and ASSERT_* work in the child and in children of it. The same body
+// runs in new namespaces as well, below their init: tests/support/test_place.h.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -52,18 +53,22 @@ void pre_dump();
   })
 
 // CR_TEST_WITH(room, sentence, .shell_job = ..., .cycles = 1) { body }
-#define CR_TEST_WITH(room, sentence, ...)                                      \
-  static void ncr_body_##room##_##sentence();                                  \
-  TEST(cr_##room, sentence) {                                                  \
+// The same body in every place (tests/support/test_place.h), each a test of its own.
+#define CR_TEST_WITH(room, sentence, ...)                 \
+  static void ncr_body_##room##_##sentence();             \
+  NCR_TEST_IN(cr_##room, room, sentence, __VA_ARGS__)     \
+  NCR_TEST_IN(pidns_##room, room, sentence, __VA_ARGS__)  \
+  NCR_TEST_IN(allns_##room, room, sentence, __VA_ARGS__)  \
+  NCR_TEST_IN(userns_##room, room, sentence, __VA_ARGS__) \
+  static void ncr_body_##room##_##sentence()
+
+#define CR_TEST(room, sentence) CR_TEST_WITH(room, sentence, )
+
+#define NCR_TEST_IN(suite, room, sentence, ...)                                \
+  TEST(suite, sentence) {                                                      \
     ::ncr::test::Options options_;                                             \
     options_ = {__VA_ARGS__};                                                  \
     ::ncr::test::run_checkpoint_test(&ncr_body_##room##_##sentence, options_); \
-  }                                                                            \
-  static void ncr_body_##room##_##sentence()
-
-#define CR_TEST(room, sentence)                                                                  \
-  static void ncr_body_##room##_##sentence();                                                    \
-  TEST(cr_##room, sentence) { ::ncr::test::run_checkpoint_test(&ncr_body_##room##_##sentence); } \
-  static void ncr_body_##room##_##sentence()
+  }
 
 #define FAULT_TEST(suite, sentence) TEST(fault_##suite, sentence)

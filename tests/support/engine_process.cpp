@@ -12,9 +12,9 @@ Result<> engine_predump(const DumpRequest& request) {
   return {};
 }
 
-Result<> engine_restore(const RestoreRequest& request) {
-  TRY(restore(request));
-  return {};
+Result<pid_t> engine_restore(const RestoreRequest& request) {
+  RestoreReport report = TRY(restore(request));
+  return report.root_pid;
 }
 
 }  // namespace ncr::test

@@ -14,6 +14,6 @@ std::string in_engine_process(const std::string& scratch, const std::function<Re
 
 Result<> engine_dump(const DumpRequest& request);
 Result<> engine_predump(const DumpRequest& request);
-Result<> engine_restore(const RestoreRequest& request);
+Result<pid_t> engine_restore(const RestoreRequest& request);  // number of the root
 
 }  // namespace ncr::test

@@ -30,7 +30,7 @@ std::string file_text(const std::string& path) {
 }
 
 void append_to(const std::string& path, const std::string& text) {
-  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (fd < 0) return;
   [[maybe_unused]] ssize_t written = ::write(fd, text.data(), text.size());
   ::close(fd);

@@ -19,6 +19,7 @@
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
 #include "engine/resources/mount_namespace/mount_table.h"
+#include "engine/resources/mount_namespace/taken_mounts.h"
 
 namespace ncr::mount_namespace {
 namespace {
@@ -32,9 +33,10 @@ class Builder {
         own_(own),
         enter_(build.enter_mounts),
         id_(build.record.id()),
-        mounts_(plan.placements.size()),
         shared_(plan.shared.size()),
         needed_(plan.placements.size()) {
+    if (build.taken != nullptr) mounts_ = std::move(*build.taken);
+    mounts_.resize(plan.placements.size());
     needed_[0] = true;
     for (const Placement& placement : plan_.placements) {
       needed_[placement.parent] = true;
@@ -101,7 +103,7 @@ class Builder {
             TRY(copy_of_path(plan_.placements[spread.placement].source.path));
     for (size_t i = 0; i < plan_.placements.size(); i++) {
       const Placement& placement = plan_.placements[i];
-      if (placement.source.kind != MountSource::Kind::kPath) continue;
+      if (placement.source.kind != MountSource::Kind::kPath || mounts_[i].valid()) continue;
       mounts_[i] = TRY_WHILE(copy_of_path(placement.source.path), "mount %s",
                              placement.mount->point().c_str());
       TRY(part(placement, mounts_[i]));
@@ -115,7 +117,7 @@ class Builder {
   Result<> take_elsewhere() {
     elsewhere_.resize(plan_.elsewhere.size());
     if (plan_.elsewhere.empty()) return {};
-    Undo back([this] { (void)enter_(id_); });
+    Undo back([this] { (void)where_.enter(where_.here); });
     for (size_t i = 0; i < plan_.elsewhere.size(); i++)
       TRY_WHILE(take_elsewhere(i), "mount %s of another mount namespace of the tree",
                 plan_.elsewhere[i].mount->point().c_str());
@@ -150,42 +152,12 @@ class Builder {
 
   // ---- Mounts of the caller
 
-  // Lines of `own` with what is mounted on them before them.
-  std::vector<size_t> children_first() const {
-    std::unordered_map<uint32_t, std::vector<size_t>> children;
-    std::unordered_map<uint32_t, bool> known;
-    for (const MountLine& line : own_) known[line.id] = true;
-    std::vector<size_t> order;
-    for (size_t i = 0; i < own_.size(); i++) {
-      if (known.contains(own_[i].parent) && own_[i].parent != own_[i].id)
-        children[own_[i].parent].push_back(i);
-      else
-        order.push_back(i);
-    }
-    for (size_t i = 0; i < order.size(); i++)
-      for (size_t child : children[own_[order[i]].id]) order.push_back(child);
-    std::reverse(order.begin(), order.end());
-    return order;
-  }
-
-  // The root of the mount that `line` tells of. What covers it was taken before, and is unmounted.
-  static Result<Fd> open_mount(const MountLine& line) {
-    constexpr int kMostLayers = 100;
-    for (int layer = 0; layer < kMostLayers; layer++) {
-      Fd top = TRY(sys::open(line.point.c_str(), O_PATH | O_NOFOLLOW));
-      if (TRY(mount_id_of(top)) == line.id) return top;
-      TRY(SYSCALL(::umount2(line.point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW), "unmount %s",
-                  line.point.c_str()));
-    }
-    return Error::unsupported(strf("%s is covered too often", line.point.c_str()));
-  }
-
   Result<> take_host_mounts() {
     std::unordered_map<size_t, std::vector<size_t>> wanted;  // line -> placements
     for (size_t i = 0; i < plan_.placements.size(); i++)
-      if (plan_.placements[i].source.kind == MountSource::Kind::kHost)
+      if (plan_.placements[i].source.kind == MountSource::Kind::kHost && !mounts_[i].valid())
         wanted[plan_.placements[i].source.index].push_back(i);
-    for (size_t index : children_first()) {
+    for (size_t index : children_first(own_)) {
       auto placements = wanted.find(index);
       if (placements == wanted.end()) continue;
       for (size_t i : placements->second) {

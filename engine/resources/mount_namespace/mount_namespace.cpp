@@ -5,9 +5,11 @@
 // dump runs on a thread of the engine that has entered the namespace, build in the root task.
 #include <sched.h>
 
+#include "engine/resources/mount_namespace/cgroup_mounts.h"
 #include "engine/resources/mount_namespace/content_reader.h"
 #include "engine/resources/mount_namespace/mount_build.h"
 #include "engine/resources/mount_namespace/mount_table.h"
+#include "engine/resources/mount_namespace/taken_mounts.h"
 #include "engine/resources/room.h"
 
 namespace ncr::mount_namespace {
@@ -35,19 +37,42 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
 
 // ---- Restore
 
-Result<> build(const NamespaceBuild& build) {
-  if (build.record.empty()) return {};  // a copy of the caller's
-  Fd here;
-  std::vector<MountLine> own =
-      TRY_WHILE(read_table(here, "/proc/self/mountinfo"), "a restore needs a procfs at /proc");
+// As the tree sees it.
+schema::MountNamespace table_of(const Image& image, const schema::Namespace& record) {
+  schema::MountNamespace table = record.mnt();
+  for (const schema::Namespace& space : image.namespaces) {
+    if (space.has_user() && space.id() == record.owner()) number_owners(space.user(), &table);
+    if (space.has_cgroup()) see_from(space.cgroup(), &table);
+  }
+  return table;
+}
+
+std::vector<const schema::Namespace*> built_before(const Image& image,
+                                                   const schema::Namespace& record) {
   std::vector<const schema::Namespace*> earlier;
-  for (const schema::Namespace& space : build.image.namespaces) {
-    if (space.id() == build.record.id() || !build.enter_mounts) break;
+  for (const schema::Namespace& space : image.namespaces) {
+    if (space.id() == record.id()) break;
     if (space.has_mnt() && space.mnt().mounts_size() != 0) earlier.push_back(&space);
   }
-  schema::MountNamespace table = build.record.mnt();
-  for (const schema::Namespace& space : build.image.namespaces)
-    if (space.has_user() && space.id() == build.record.owner()) number_owners(space.user(), &table);
+  return earlier;
+}
+
+// In a user namespace the caller's mounts are locked together: none can be copied alone.
+Result<std::vector<Fd>> take(const Image& image, const RestoreRequest& request,
+                             const schema::Namespace& record) {
+  if (record.owner() == 0) return std::vector<Fd>();
+  const schema::MountNamespace table = table_of(image, record);
+  return take_mounts([&](const std::vector<MountLine>& own) {
+    return plan_mounts(table, own, request, built_before(image, record));
+  });
+}
+
+Result<> build(const NamespaceBuild& build) {
+  if (build.record.empty()) return {};  // a copy of the caller's
+  std::vector<MountLine> own = TRY(parse_mountinfo(build.mount_table));
+  std::vector<const schema::Namespace*> earlier;
+  if (build.enter_mounts) earlier = built_before(build.image, build.record);
+  const schema::MountNamespace table = table_of(build.image, build.record);
   MountPlan plan = TRY(plan_mounts(table, own, build.request, earlier));
   return build_mounts(build, plan, own);
 }
@@ -58,6 +83,7 @@ extern const NamespaceRoom kRoom = {.name = "mnt",
                                     .kind = schema::Namespace::kMnt,
                                     .clone_flag = CLONE_NEWNS,
                                     .dump = dump,
+                                    .take = take,
                                     .build = build};
 
 }  // namespace ncr::mount_namespace

@@ -279,10 +279,11 @@ Result<Fd> make(FileRestorer& files, const UnixSocket& socket) {
 
 Aside as_peer(const FileRestorer& files, const schema::UnixCredentials& credentials) {
   Aside aside;
-  if (credentials.pid() == 0) return aside;
+  const pid_t pid = credentials.pid();
+  if (pid == 0 && (credentials.uid() == 0 || credentials.uid() == ~0u)) return aside;
   aside.as_who = true;
-  aside.who = {may_appear(files.image(), credentials.pid()) ? credentials.pid() : ::getpid(),
-               credentials.uid(), credentials.gid()};
+  aside.who = {pid != 0 && may_appear(files.image(), pid) ? pid : ::getpid(), credentials.uid(),
+               credentials.gid()};
   return aside;
 }
 

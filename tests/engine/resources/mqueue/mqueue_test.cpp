@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <ctime>
 
 #include "engine/base/sys.h"
 #include "tests/support/checkpoint_test.h"
@@ -10,7 +11,12 @@
 namespace ncr {
 namespace {
 
-std::string queue_name() { return strf("/nativecr-test-%d", ::getpid()); }
+// The number of a process says nothing outside of its pid namespace.
+std::string queue_name() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return strf("/nativecr-test-%d-%ld-%ld", ::getpid(), now.tv_sec, now.tv_nsec);
+}
 
 mqd_t make(const std::string& name, int flags) {
   mq_attr attributes{};

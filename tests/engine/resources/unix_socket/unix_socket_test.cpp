@@ -639,6 +639,7 @@ CR_TEST(unix_socket, what_is_in_flight_arrives_with_its_descriptors) {
 
 CR_TEST(unix_socket, path_listener_is_reached_again) {
   std::string name = "/tmp/ncr-cr-" + std::to_string(::getpid());
+  ::unlink(name.c_str());
   Fd listener(make_bound(SOCK_STREAM, name));
   ASSERT_EQ(::listen(listener.get(), 3), 0);
   Fd waiting(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
