@@ -69,7 +69,10 @@ Result<std::vector<Fd>> take(const Image& image, const RestoreRequest& request,
 
 Result<> build(const NamespaceBuild& build) {
   if (build.record.empty()) return {};  // a copy of the caller's
-  std::vector<MountLine> own = TRY(parse_mountinfo(build.mount_table));
+  Fd here;
+  std::vector<MountLine> own =
+      TRY(build.mount_table.empty() ? read_table(here, "/proc/self/mountinfo")
+                                    : parse_mountinfo(build.mount_table));
   std::vector<const schema::Namespace*> earlier;
   if (build.enter_mounts) earlier = built_before(build.image, build.record);
   const schema::MountNamespace table = table_of(build.image, build.record);
