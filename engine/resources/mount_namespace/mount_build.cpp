@@ -117,7 +117,7 @@ class Builder {
   Result<> take_elsewhere() {
     elsewhere_.resize(plan_.elsewhere.size());
     if (plan_.elsewhere.empty()) return {};
-    Undo back([this] { (void)where_.enter(where_.here); });
+    Undo back([this] { (void)enter_(id_); });
     for (size_t i = 0; i < plan_.elsewhere.size(); i++)
       TRY_WHILE(take_elsewhere(i), "mount %s of another mount namespace of the tree",
                 plan_.elsewhere[i].mount->point().c_str());

@@ -184,7 +184,8 @@ void NamespaceTable::add_clocks() {
   record.set_owner(records_[pid - 1].owner());
   record.mutable_time();
   members_.push_back(0);
-  for (std::vector<uint32_t>& ids : ids_) ids.push_back(record.id());
+  for (size_t i = 0; i < ids_.size(); i++)
+    if (of(i, schema::Namespace::kTime) == 0) ids_[i].push_back(record.id());
 }
 
 Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks) {

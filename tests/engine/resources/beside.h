@@ -36,7 +36,12 @@ inline void checkpoint_beside(const std::function<void()>& set_up,
     await(beside->go);
     check();
   });
-  await(beside->ready);
+  while (beside->ready.load() == 0) {
+    const timespec pause{0, 1'000'000};
+    ::nanosleep(&pause, nullptr);
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, WNOHANG), 0) << "set up: " << describe_exit(status);
+  }
   checkpoint_restore();
   beside->go = 1;
   int status = 0;
