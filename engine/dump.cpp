@@ -233,10 +233,10 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
   TRY(session::preflight_clones(tree.tasks(), gathered.blockers));
   TRY(gathered.cgroup_dump.look(tree.tasks(), request.cgroups, gathered.blockers));
   TRY(gathered.namespaces.look(tree.tasks(), request, gathered.blockers));
-  if (!gathered.namespaces.records().empty())
-    gathered.files.set_net_namespaces([&namespaces = gathered.namespaces](uint64_t inode) {
-      return namespaces.find(schema::Namespace::kNet, inode);
-    });
+  gathered.files.set_namespaces(
+      [&namespaces = gathered.namespaces](const Fd& nsfs, const std::string& where) {
+        return namespaces.refer(nsfs, where);
+      });
   namespaces::NamespaceReading namespaces(gathered.namespaces, tree.tasks(), request,
                                           gathered.shared_memory, gathered.prepared);
   TRY(namespaces.begin());
@@ -397,7 +397,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   namespaces::Links own = TRY(namespaces::own_links());
   Gathered gathered(own);
   PageReading pages(writer.store(), gathered);
-  gathered.prepared.begin(request.pid, own);
+  gathered.prepared.begin(request, own);
   rehearse(request.pid);
   gathered.prepared.finish();
 

@@ -225,7 +225,7 @@ struct FileRestorer::Impl {
 
   static bool is_socket(const schema::OpenFile& file) {
     return file.has_unix_socket() || file.has_inet_socket() || file.has_netlink_socket() ||
-           file.has_packet_socket();
+           file.has_packet_socket() || file.has_tcp_socket();
   }
 
   // Of the task and of those that live in its table.
@@ -322,6 +322,9 @@ const Image& FileRestorer::image() const { return *impl_->plan.image; }
 const SharedMemoryObjects* FileRestorer::shared_memory() const { return impl_->shared_memory; }
 void FileRestorer::set_namespaces(const NamespaceSet* namespaces) {
   impl_->namespaces = namespaces;
+}
+int FileRestorer::namespace_descriptor(const std::string& kind, uint32_t id) const {
+  return impl_->namespaces == nullptr ? -1 : impl_->namespaces->descriptor(kind, id);
 }
 Result<> FileRestorer::keep_for_caller(Fd master) {
   if (impl_->orphans == nullptr)

@@ -46,6 +46,8 @@ class FileRestorer {
   const SharedMemoryObjects* shared_memory() const;
   void set_shared_memory(const SharedMemoryObjects* objects);
   void set_namespaces(const NamespaceSet* namespaces);
+  // To a namespace of a kind ("net"), 0: the caller's; -1: none is kept, or there is one of each.
+  int namespace_descriptor(const std::string& kind, uint32_t id) const;
   // A terminal's other end, for the caller: stays open until the coordinator has fetched it.
   Result<> keep_for_caller(Fd master);
   void set_orphans(const tty::OrphanTerminals* orphans);

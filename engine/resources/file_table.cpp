@@ -211,8 +211,8 @@ struct FileTable::Impl {
   MountViews views;
   const MountView* view = &views.own();  // of the task that was added last
   uint32_t mount_namespace = 0;
-  std::map<const MountView*, uint32_t> spaces;      // ids of mount namespaces; the engine's is 0
-  std::function<uint32_t(uint64_t)> net_namespace;  // empty: all are the engine's
+  std::map<const MountView*, uint32_t> spaces;  // ids of mount namespaces; the engine's is 0
+  Refer refer;                                  // empty: all namespaces are the engine's
 
   Result<> note_namespaces(const FdProbe& probe, schema::OpenFile* record) const;
   // The place of `holder` in `list`, and whether it is there already.
@@ -253,11 +253,12 @@ Result<std::pair<size_t, bool>> FileTable::Impl::place(const std::vector<T>& lis
 
 Result<> FileTable::Impl::note_namespaces(const FdProbe& probe, schema::OpenFile* record) const {
   record->set_mount_namespace(space_of(probe));
-  if (!net_namespace || !S_ISSOCK(probe.stat.st_mode)) return {};
-  Fd its(TRY(SYSCALL(::ioctl(probe.local.get(), SIOCGSKNS), "SIOCGSKNS")));
-  struct stat status {};
-  TRY(SYSCALL(::fstat(its.get(), &status), "fstat"));
-  record->set_net_namespace(net_namespace(status.st_ino));
+  if (!refer || !S_ISSOCK(probe.stat.st_mode)) return {};
+  Result<int> its = SYSCALL(::ioctl(probe.local.get(), SIOCGSKNS), "SIOCGSKNS");
+  // Without rights over it nobody could make a socket there: it is the engine's own.
+  if (!its.ok() && its.error().os_error() == EPERM) return {};
+  Fd space(TRY(std::move(its)));
+  record->set_net_namespace(TRY(refer(space, probe.where())));
   return {};
 }
 
@@ -363,8 +364,9 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
 }
 
 void FileTable::set_mount_namespace(uint32_t id) { impl_->mount_namespace = id; }
-void FileTable::set_net_namespaces(std::function<uint32_t(uint64_t)> net_namespace) {
-  impl_->net_namespace = std::move(net_namespace);
+void FileTable::set_namespaces(Refer refer) { impl_->refer = std::move(refer); }
+Result<uint32_t> FileTable::namespace_of(const Fd& nsfs, const std::string& where) const {
+  return impl_->refer ? impl_->refer(nsfs, where) : Result<uint32_t>(0);
 }
 
 Result<uint32_t> FileTable::add_local(Fd fd) {

@@ -28,23 +28,27 @@ class FileTable {
   void note_connections_in(Connections& connections);
   Connections* connections() const;
 
-  // Where the paths of the files met from now on are looked up: OpenFile.mount_namespace. Sockets
-  // tell theirs: `net_namespace` gives the id for a number of nsfs.
+  // Where the paths of the files met from now on are looked up: OpenFile.mount_namespace.
   void set_mount_namespace(uint32_t id);
-  void set_net_namespaces(std::function<uint32_t(uint64_t inode)> net_namespace);
+  // Who gives ids to namespaces that files refer to; `where` is for messages. Without it they are
+  // all the engine's.
+  using Refer = std::function<Result<uint32_t>(const Fd& nsfs, const std::string& where)>;
+  void set_namespaces(Refer refer);
+  // 0: the engine's own.
+  Result<uint32_t> namespace_of(const Fd& nsfs, const std::string& where) const;
 
   // Every descriptor of the task into *record (files are dumped by their room on first sight).
   // `skip`: numbers that are the parasite's. What cannot be dumped goes to `blockers` if there are
   // any, and is an error if not: one pass serves preflight and dump.
   Result<> add_task(const Task& task, const std::vector<int>& skip, schema::Task* record,
                     Blockers* blockers = nullptr);
-  // A descriptor that we hold ourselves (in flight in a socket of the task added last): same description, same id. 0 is
-  // never an id.
+  // A descriptor that we hold ourselves (in flight in a socket of the task added last): same
+  // description, same id. 0 is never an id.
   Result<uint32_t> add_local(Fd fd);
   // The file at descriptor `number` of `task`, e.g. an epoll target.
   Result<uint32_t> id_of(const Task& task, FdNumber number);
-  // A file behind a mapping, or the executable, of the task added last: opened by us (O_PATH or O_RDONLY/O_RDWR),
-  // deduplicated by device, inode and access mode.
+  // A file behind a mapping, or the executable, of the task added last: opened by us (O_PATH or
+  // O_RDONLY/O_RDWR), deduplicated by device, inode and access mode.
   Result<uint32_t> add_mapped(Fd opened, const std::string& path, bool deleted, uint32_t flags);
 
   // To be called once the tree may run again, before the records are written.

@@ -147,6 +147,10 @@ struct NamespaceProbe {
   const DumpRequest& request;
   SharedMemoryTable& content;  // bulk data (files of a tmpfs, System V segments)
   const Prepared* prepared;    // by the same room; null: nothing
+  // Gives the id of a namespace that this one refers to, whoever is in it; 0: the engine's own.
+  // `where` is for messages. Null where dump runs beside others.
+  std::function<Result<uint32_t>(const Fd& nsfs, const std::string& where)> refer = nullptr;
+  std::vector<int> deserted = {};  // of nsfs: namespaces of the tree that no task is in
 };
 
 // A namespace that the root task of a restored tree has just made, and is in.
@@ -159,6 +163,8 @@ struct NamespaceBuild {
   std::function<Result<>(uint32_t)> enter_mounts = nullptr;
   // Of another one of the kind that was made; or -1.
   std::function<int(uint32_t id)> descriptor = nullptr;
+  // Of one of any kind ("net"), id 0: the caller's; or -1.
+  std::function<int(const std::string& kind, uint32_t id)> any_descriptor = nullptr;
   int given_root = -1;  // mnt: what RestoreRequest.root names, in this namespace; -1: look it up
   // mnt: mountinfo of when it was a copy of the caller's, as the caller's cgroup namespace tells
   // it.

@@ -243,7 +243,8 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
   const NamespaceRoom& room = *room_of(record.content_case());
   auto joined = joined_.find(record.id());
   if (joined != joined_.end()) {
-    if (record.content_case() != schema::Namespace::kPid) TRY(enter_by(joined->second, room));
+    if (record.content_case() != schema::Namespace::kPid && in_use_by_root(record))
+      TRY(enter_by(joined->second, room));
     int copy =
         TRY(SYSCALL(::fcntl(joined->second.get(), F_DUPFD_CLOEXEC, fd_base_), "F_DUPFD_CLOEXEC"));
     kept_[{room.kind, record.id()}] = Fd(copy);
@@ -295,14 +296,20 @@ Result<> NamespaceSet::keep_given_root(const schema::Namespace& record) {
 }
 
 Result<> NamespaceSet::make() {
-  for (const auto& [kind, fd] : joined_besides_) TRY(enter_by(fd, *room_of(kind)));
+  for (const auto& [kind, fd] : joined_besides_) {
+    TRY(enter_by(fd, *room_of(kind)));
+    // What was in, or named, the caller's own is in this one.
+    kept_[{kind, 0}] =
+        Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, fd_base_), "F_DUPFD_CLOEXEC")));
+  }
   TRY(go_to_given_root());
   for (const NamespaceRoom* room : namespace_rooms())
     for (const schema::Namespace& record : image_->namespaces)
       if (record.content_case() == room->kind)
         TRY_WHILE(make_one(record), "%s namespace %llu", room->name,
                   static_cast<unsigned long long>(record.inode()));
-  return {};
+  // Links are brought to where the root is.
+  return enter_own_of_root(*room_of(schema::Namespace::kNet));
 }
 
 Result<> NamespaceSet::bring(const SharedMemoryObjects& content, pid_t root) const {
@@ -334,6 +341,9 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
         auto found = kept_.find({room->kind, id});
         return found == kept_.end() ? -1 : found->second.get();
       };
+      build.any_descriptor = [this](const std::string& kind, uint32_t id) {
+        return descriptor(kind, id);
+      };
       auto root = given_roots_.find(record.id());
       build.given_root = root == given_roots_.end() ? -1 : root->second.get();
       if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
@@ -343,15 +353,28 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
                 static_cast<unsigned long long>(record.inode()));
     }
   }
-  for (const NamespaceRoom* room : namespace_rooms()) {
-    if (room->kind == schema::Namespace::kUser || room->kind == schema::Namespace::kPid) continue;
-    uint32_t made = 0;
-    for (const schema::Namespace& record : image_->namespaces)
-      if (record.content_case() == room->kind) made = record.id();
-    if (made != 0 && made != of(image_->tasks[0], room->kind))
-      TRY(visit(room->kind, of(image_->tasks[0], room->kind)));
-  }
+  for (const NamespaceRoom* room : namespace_rooms())
+    if (room->kind != schema::Namespace::kUser && room->kind != schema::Namespace::kPid)
+      TRY(enter_own_of_root(*room));
   return {};
+}
+
+// Whichever was made or filled last.
+Result<> NamespaceSet::enter_own_of_root(const NamespaceRoom& room) const {
+  uint32_t last = 0;
+  for (const schema::Namespace& record : image_->namespaces)
+    if (record.content_case() == room.kind) last = record.id();
+  const uint32_t own = of(image_->tasks[0], room.kind);
+  return last == 0 || last == own ? Result<>() : visit(room.kind, own);
+}
+
+int NamespaceSet::descriptor(const std::string& kind, uint32_t id) const {
+  for (const NamespaceRoom* room : namespace_rooms()) {
+    if (room->name != kind) continue;
+    auto found = kept_.find({room->kind, id});
+    return found == kept_.end() ? -1 : found->second.get();
+  }
+  return -1;
 }
 
 Result<> NamespaceSet::visit(Kind kind, uint32_t id) const {

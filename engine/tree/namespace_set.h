@@ -49,6 +49,8 @@ class NamespaceSet {
   Result<> enter(const schema::Task& task, const schema::Task& creator) const;
   // Puts the calling task into namespace `id` of the kind (0: that of whoever restores).
   Result<> visit(schema::Namespace::ContentCase kind, uint32_t id) const;
+  // To namespace `id` of a kind ("net"; 0: that of whoever restores); -1: it was not made.
+  int descriptor(const std::string& kind, uint32_t id) const;
   // Of the task, in this kind; 0: that of whoever restores.
   uint32_t of(const schema::Task& task, schema::Namespace::ContentCase kind) const;
 
@@ -63,6 +65,7 @@ class NamespaceSet {
   Result<Fd> given(const schema::Namespace& record) const;
   Result<> join_besides();
   Result<> take(const schema::Namespace& record, const NamespaceRoom& room);
+  Result<> enter_own_of_root(const NamespaceRoom& room) const;
   bool in_use_by_root(const schema::Namespace& record) const;
 
   const Image* image_ = nullptr;

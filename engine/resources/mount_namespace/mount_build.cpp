@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "engine/base/undo.h"
+#include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/kept_tree.h"
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
@@ -296,6 +297,9 @@ class Builder {
       case MountSource::Kind::kShared:
         TRY(make_shared(placement.source.index));
         mounts_[index] = TRY(copy_of_part(shared_[placement.source.index], placement));
+        return {};
+      case MountSource::Kind::kNamespace:
+        mounts_[index] = TRY(copy_bound_namespace(build_, *placement.mount));
         return {};
       case MountSource::Kind::kMount:
         mounts_[index] = TRY(copy_of_part(mounts_[placement.source.index], placement));

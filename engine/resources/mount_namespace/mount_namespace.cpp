@@ -5,6 +5,7 @@
 // dump runs on a thread of the engine that has entered the namespace, build in the root task.
 #include <sched.h>
 
+#include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/cgroup_mounts.h"
 #include "engine/resources/mount_namespace/content_reader.h"
 #include "engine/resources/mount_namespace/mount_build.h"
@@ -27,6 +28,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   std::vector<MountLine> own = TRY(read_table(probe.member.proc, "../self/mountinfo"));
   std::vector<Refusal> refusals;
   schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, &refusals));
+  find_bound_namespaces(probe, lines, own, &table, &refusals);
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));

@@ -145,6 +145,10 @@ class Planner {
     if (climbs(mount.root())) return Error::malformed("it shows a part that climbs out of it");
     placement.keeps_master = mount.master_outside() && !group_elsewhere(mount.master()).mount;
     if (mount.external()) return take_external(placement);
+    if (!mount.namespace_kind().empty()) {
+      placement.source.kind = MountSource::Kind::kNamespace;
+      return {};
+    }
     if (!request_.root.empty() && find_in_root(placement)) return {};
     if (find_elsewhere(placement)) return {};
     if (find_external(placement)) return {};
@@ -359,6 +363,7 @@ class Planner {
     if (TRY(join_elsewhere(leader.mount->peers(), first))) {
       leader.keeps_master = false;
     } else if (leader.mount->peers_outside() && leader.source.kind != MountSource::Kind::kMade &&
+               leader.source.kind != MountSource::Kind::kNamespace &&
                leader.source.kind != MountSource::Kind::kShared) {
       plan_.spreads.push_back({Spread::Kind::kJoinSource, first});
     } else {

@@ -20,6 +20,7 @@ struct MountSource {
     kShared,     // a copy of a file system made beside (MountPlan::shared), and `below` in it
     kMount,      // a copy of a mount that was put in place before, and `below` in it
     kElsewhere,  // a copy of a mount of a namespace that was built before, and `below` in it
+    kNamespace,  // a mount of a namespace (Mount.namespace_kind)
     kTerminal    // a pseudo-terminal's node: it exists when terminals are made again
   };
   Kind kind = Kind::kMade;

@@ -27,7 +27,6 @@ struct Reason {
 };
 constexpr Reason kReasons[] = {
     {"autofs", "its daemon and what waits for it cannot be seen"},
-    {"nsfs", "it keeps a namespace alive that may have no process"},
     {"fuse", "its connection to a daemon cannot be made again"},
     {"fuseblk", "its connection to a daemon cannot be made again"},
     {"nfs", "its connection to a server cannot be made again"},
@@ -48,7 +47,8 @@ std::string reason_against(const MountLine& line) {
     if (line.type == known.type || line.type.starts_with(std::string(known.type) + "."))
       return known.reason;
   if (is_view_of_kernel(line.type) || is_in_memory(line.type) || line.type == "overlay" ||
-      is_among(kEmptyAtRestore, line.type) || line.source.starts_with("/dev/"))
+      is_among(kEmptyAtRestore, line.type) || line.type == kNsfs ||
+      line.source.starts_with("/dev/"))
     return {};
   return "a file system of this kind cannot be made again";
 }
@@ -181,6 +181,7 @@ class Table {
         refuse(line, reason, "unmount it before the dump");
       return;
     }
+    if (line.type == kNsfs && !is_callers_namespace(own_, line)) return;
     if (!brings_root || request_.external_mounts_auto || is_view_of_kernel(line.type)) return;
     if (line.device == root_->device && is_below(line.root, root_->root)) return;
     if (shows_part_of_external(line)) return;
@@ -226,6 +227,12 @@ void number_owners(const schema::UserNamespace& space, schema::MountNamespace* t
     }
     file_system.set_options(options);
   }
+}
+
+bool is_callers_namespace(const std::vector<MountLine>& own, const MountLine& line) {
+  return std::any_of(own.begin(), own.end(), [&](const MountLine& ours) {
+    return ours.type == kNsfs && ours.root == line.root;
+  });
 }
 
 bool is_view_of_kernel(const std::string& type) { return is_among(kViewsOfKernel, type); }

@@ -28,6 +28,10 @@ Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& line
 // prints them as the engine's does. What is not mapped is left out.
 void number_owners(const schema::UserNamespace& space, schema::MountNamespace* table);
 
+constexpr const char* kNsfs = "nsfs";  // a mount of it shows a namespace
+// Whether whoever has the table `own` has the namespace of `line` mounted too.
+bool is_callers_namespace(const std::vector<MountLine>& own, const MountLine& line);
+
 // Made again from its type and options alone: shows the kernel's own objects, keeps nothing itself.
 bool is_view_of_kernel(const std::string& type);
 bool is_in_memory(const std::string& type);  // tmpfs: its files are in the image

@@ -15,8 +15,9 @@ namespace ncr::namespaces {
 // Of a tree that runs: by inode of the namespace.
 class [[nodiscard]] NamespacePreparation {
  public:
-  // On the side, in the namespaces of `root` that are not those of `own`.
-  void begin(pid_t root, const Links& own);
+  // On the side, in the namespaces of the root of the tree that are not those of `own` and will be
+  // looked at.
+  void begin(const DumpRequest& request, const Links& own);
   void finish() { threads_.clear(); }
   const Prepared* of(uint64_t inode) const;
 
@@ -41,13 +42,14 @@ class [[nodiscard]] NamespaceReading {
 
  private:
   struct Visit {
-    Visit(const NamespaceRoom& visited, NamespaceProbe asked, schema::Namespace* written)
-        : room(visited), probe(std::move(asked)), record(written) {}
-    void begin();
+    Visit(const NamespaceRoom& visited, NamespaceProbe asked, size_t index)
+        : room(visited), probe(std::move(asked)), record(index) {}
+    void begin(const schema::Namespace& as_known);
 
     const NamespaceRoom& room;
     NamespaceProbe probe;
-    schema::Namespace* record;
+    size_t record;              // of the table, which may grow meanwhile
+    schema::Namespace written;  // takes its place
     Blockers blockers;
     // A thread that cannot be started is an error here: the caller's own must stay where it is.
     Result<> outcome =
@@ -55,11 +57,17 @@ class [[nodiscard]] NamespaceReading {
     std::optional<QuietThread> thread;
   };
 
+  Result<> add_visits();
+  Result<Fd> open(const NamespaceRoom& room, size_t record) const;
+  void begin(Visit& visit);
+  void visit_again();
+
   NamespaceTable& table_;
   const std::vector<Task>& tasks_;
   const DumpRequest& request_;
   SharedMemoryTable& content_;
   const NamespacePreparation& prepared_;
+  size_t seen_ = 0;          // records of the table
   std::list<Visit> visits_;  // threads point at them
 };
 

@@ -86,9 +86,10 @@ Links links_of(const Task& task) { return read_links(task.proc, "ns/", kOfProces
 
 Result<> NamespaceTable::look(const std::vector<Task>& tasks, const DumpRequest& request,
                               Blockers& blockers) {
+  request_ = &request;
   ids_.resize(tasks.size());
   for (size_t i = 0; i < tasks.size(); i++)
-    if (tasks[i].alive()) TRY(look_at(tasks[i], i, request, blockers));
+    if (tasks[i].alive()) TRY(look_at(tasks[i], i, blockers));
   if (records_.empty()) return {};
   TRY(find_owners(tasks));
   add_clocks();
@@ -97,8 +98,7 @@ Result<> NamespaceTable::look(const std::vector<Task>& tasks, const DumpRequest&
   return {};
 }
 
-Result<> NamespaceTable::look_at(const Task& task, size_t index, const DumpRequest& request,
-                                 Blockers& blockers) {
+Result<> NamespaceTable::look_at(const Task& task, size_t index, Blockers& blockers) {
   const Links links = links_of(task);
   for (const char* kind : {"pid", "time"}) {
     const std::string& of_children = link_or_none(links, strf("%s_for_children", kind).c_str());
@@ -112,7 +112,10 @@ Result<> NamespaceTable::look_at(const Task& task, size_t index, const DumpReque
     if (!differs(link_or_none(own_, room->name), link)) continue;
     uint32_t id = find(room->kind, inode_of(link));
     if (id == 0) {
-      id = TRY(add(task, *room, inode_of(link), request));
+      if (inode_of(link) == 0)
+        return Error::system(
+            EACCES, strf("the %s namespace of process %d cannot be read", room->name, task.pid));
+      id = add(*room, inode_of(link));
       members_.push_back(index);
       const schema::Namespace& record = records_.back();
       const bool nested =
@@ -131,46 +134,27 @@ Result<> NamespaceTable::look_at(const Task& task, size_t index, const DumpReque
   return {};
 }
 
-Result<uint32_t> NamespaceTable::add(const Task& task, const NamespaceRoom& room, uint64_t inode,
-                                     const DumpRequest& request) {
-  if (inode == 0)
-    return Error::system(
-        EACCES, strf("the %s namespace of process %d cannot be read", room.name, task.pid));
+namespace {
+
+// Of each kind the record is empty at first: the tag of its field, and a length of nothing.
+void begin_content(Kind kind, schema::Namespace* record) {
+  constexpr int kLengthDelimited = 2;
+  const int tag = (static_cast<int>(kind) << 3) | kLengthDelimited;
+  const char bytes[] = {static_cast<char>((tag & 0x7f) | 0x80), static_cast<char>(tag >> 7), 0};
+  (void)record->MergeFromString(std::string(bytes, sizeof bytes));
+}
+
+}  // namespace
+
+uint32_t NamespaceTable::add(const NamespaceRoom& room, uint64_t inode) {
   schema::Namespace& record = records_.emplace_back();
   record.set_id(static_cast<uint32_t>(records_.size()));
   record.set_inode(inode);
-  for (const External& external : request.externals)
+  for (const External& external : request_->externals)
     if (external.kind == room.name && external.object == std::to_string(inode))
       record.set_external_key(external.value);
-  record.set_empty((request.empty_namespaces & room.clone_flag) != 0);
-  switch (room.kind) {
-    case schema::Namespace::kUser:
-      record.mutable_user();
-      break;
-    case schema::Namespace::kPid:
-      record.mutable_pid();
-      break;
-    case schema::Namespace::kMnt:
-      record.mutable_mnt();
-      break;
-    case schema::Namespace::kNet:
-      record.mutable_net();
-      break;
-    case schema::Namespace::kIpc:
-      record.mutable_ipc();
-      break;
-    case schema::Namespace::kUts:
-      record.mutable_uts();
-      break;
-    case schema::Namespace::kTime:
-      record.mutable_time();
-      break;
-    case schema::Namespace::kCgroup:
-      record.mutable_cgroup();
-      break;
-    case schema::Namespace::CONTENT_NOT_SET:
-      break;
-  }
+  record.set_empty((request_->empty_namespaces & room.clone_flag) != 0);
+  begin_content(room.kind, &record);
   return record.id();
 }
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <optional>
 #include <set>
@@ -33,21 +34,26 @@ Result<std::vector<Neighbourhood>> find_others(const NamespaceProbe& probe) {
   Repeated<schema::NetLink> links;
   // What leads to the namespace of whoever dumps leads outside, though a task be there.
   std::set<uint64_t> seen{own.st_ino, ours.st_ino};
-  for (const Task& task : probe.tasks) {
-    if (!task.alive()) continue;
-    Fd fd = TRY(sys::open_at(task.proc, "ns/net", O_RDONLY));
+  auto add = [&](int nsfs) -> Result<> {
     struct stat status {};
-    TRY(SYSCALL(::fstat(fd.get(), &status), "fstat of a namespace"));
-    if (!seen.insert(status.st_ino).second) continue;
+    TRY(SYSCALL(::fstat(nsfs, &status), "fstat of a namespace"));
+    if (!seen.insert(status.st_ino).second) return {};
     // Numbers are given when links are told of that lead there.
     if (links.empty()) TRY(list_links(socket, &links));
     netlink::Request request(RTM_GETNSID, 0);
-    request.header(rtgenmsg{}).put_value(NETNSA_FD, static_cast<uint32_t>(fd.get()));
+    request.header(rtgenmsg{}).put_value(NETNSA_FD, static_cast<uint32_t>(nsfs));
     netlink::Reply reply = TRY(socket.get(request, "number of a namespace"));
     auto number = static_cast<int32_t>(
         netlink::Attributes::find(reply.attributes(sizeof(rtgenmsg)), NETNSA_NSID).u32());
     if (number >= 0) others.push_back({number, status.st_ino});
+    return {};
+  };
+  for (const Task& task : probe.tasks) {
+    if (!task.alive()) continue;
+    Fd fd = TRY(sys::open_at(task.proc, "ns/net", O_RDONLY));
+    TRY(add(fd.get()));
   }
+  for (int nsfs : probe.deserted) TRY(add(nsfs));
   return others;
 }
 
@@ -130,12 +136,10 @@ Result<> bring(const NamespaceBuild& namespace_build, pid_t root) {
   const schema::NetNamespace& net = namespace_build.record.net();
   if (!leads_outside(net)) return {};
   TRY(check_content(net));
-  int made = 0;
-  for (const schema::Namespace& record : namespace_build.image.namespaces)
-    if (record.has_net() && record.external_key().empty()) made++;
-  if (made > 1)
+  const auto& of_root = namespace_build.image.tasks[0].namespaces();
+  if (std::find(of_root.begin(), of_root.end(), namespace_build.record.id()) == of_root.end())
     return Error::unsupported(
-        "links that lead outside are brought to trees with one network namespace only");
+        "links that lead outside are brought to the network namespace of the tree's root only");
   Fd target = TRY(sys::open(strf("/proc/%d/ns/net", root).c_str(), O_RDONLY));
   return bring_links(net, namespace_build.request, target);
 }

@@ -1,0 +1,107 @@
+// A namespace lives as long as a task, a descriptor, a socket or a bind mount holds it. One that no
+// task of the tree is in is met as a file of nsfs (ioctl_nsfs(2) tells its kind and its owner), by
+// whoever looks at descriptors, sockets and mounts. Which processes are in it the kernel does not
+// tell: /proc is searched. Runs in the engine.
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "engine/base/sys.h"
+#include "engine/resources/namespaces/namespaces.h"
+#include "engine/resources/room.h"
+#include "engine/tree/process_table.h"
+
+namespace ncr::namespaces {
+namespace {
+
+Result<uint64_t> inode_of(const Fd& nsfs) {
+  struct stat status {};
+  TRY(SYSCALL(::fstat(nsfs.get(), &status), "fstat of a namespace"));
+  return status.st_ino;
+}
+
+// A process that is in it, of those that the engine sees; 0: none.
+Result<pid_t> inhabitant(const char* name, uint64_t inode) {
+  const std::string wanted = strf("%s:[%llu]", name, static_cast<unsigned long long>(inode));
+  const std::vector<pid_t> all = TRY(numbered_entries(Fd(), "/proc"));
+  for (pid_t pid : all) {
+    Result<std::string> link = sys::read_link_at(Fd(), strf("/proc/%d/ns/%s", pid, name).c_str());
+    if (link.ok() && link.value() == wanted) return pid;
+  }
+  return 0;
+}
+
+// Why a namespace without tasks cannot be made again; empty if it can.
+const char* reason_against(schema::Namespace::ContentCase kind) {
+  switch (kind) {
+    case schema::Namespace::kPid:
+      return "no process of the tree is in it, and without its first process it cannot be made";
+    case schema::Namespace::kUser:
+    case schema::Namespace::kTime:
+    case schema::Namespace::kCgroup:
+      return "no process of the tree is in it, and the engine cannot look into it";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+Result<const NamespaceRoom*> room_of(const Fd& nsfs) {
+  const int flag = TRY(SYSCALL(::ioctl(nsfs.get(), NS_GET_NSTYPE), "NS_GET_NSTYPE"));
+  for (const NamespaceRoom* room : namespace_rooms())
+    if (room->clone_flag == static_cast<uint64_t>(flag)) return room;
+  return Error::unsupported(strf("a namespace of a kind that is not known (%#x)", flag));
+}
+
+Result<uint32_t> NamespaceTable::refer(const Fd& nsfs, const std::string& where) {
+  const uint64_t inode = TRY(inode_of(nsfs));
+  for (const auto& [name, link] : own_)
+    if (namespaces::inode_of(link) == inode) return 0;
+  const NamespaceRoom& room = *TRY(room_of(nsfs));
+  if (uint32_t id = find(room.kind, inode); id != 0) return id;
+  const uint32_t id = add(room, inode);
+  members_.push_back(0);
+  Deserted one{id - 1, {}, where, 0};
+  one.fd = Fd(TRY(SYSCALL(::fcntl(nsfs.get(), F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC")));
+  Result<int> owner = SYSCALL(::ioctl(nsfs.get(), NS_GET_USERNS), "NS_GET_USERNS");
+  if (owner.ok()) {
+    const Fd user(owner.value());
+    one.owner = TRY(inode_of(user));
+    records_.back().set_owner(find(schema::Namespace::kUser, one.owner));
+  }
+  deserted_.push_back(std::move(one));
+  return id;
+}
+
+// The root task makes all of them, so they belong to whom it belongs to.
+bool NamespaceTable::has_owner_of_root(const Deserted& one) const {
+  const uint32_t of_root = of(0, schema::Namespace::kUser);
+  auto own = own_.find("user");
+  if (of_root != 0) return records_[of_root - 1].inode() == one.owner;
+  return own == own_.end() || namespaces::inode_of(own->second) == one.owner;
+}
+
+Result<> NamespaceTable::check_deserted(const std::vector<Task>& tasks, Blockers& blockers) const {
+  for (const Deserted& one : deserted_) {
+    const schema::Namespace& record = records_[one.record];
+    if (!record.external_key().empty()) continue;
+    const NamespaceRoom& room = *TRY(room_of(one.fd));
+    std::string reason = reason_against(room.kind);
+    if (reason.empty() && !has_owner_of_root(one))
+      reason = "it belongs to another user namespace than the root of the tree is in";
+    if (reason.empty() && !record.empty()) {
+      const pid_t pid = TRY(inhabitant(room.name, record.inode()));
+      if (pid != 0) reason = strf("process %d, which is not part of the tree, is in it", pid);
+    }
+    if (reason.empty()) continue;
+    const auto inode = static_cast<unsigned long long>(record.inode());
+    blockers.add(tasks.front(),
+                 strf("%s namespace %llu, held by %s", room.name, inode, one.where.c_str()), reason,
+                 strf("--external %s[%llu]:KEY", room.name, inode));
+  }
+  return {};
+}
+
+}  // namespace ncr::namespaces
