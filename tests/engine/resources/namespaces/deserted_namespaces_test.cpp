@@ -58,7 +58,8 @@ Fd bound_socket(int type, const char* text, uint16_t port) {
 CR_TEST(deserted_namespaces, a_network_with_links_and_rules) {
   Fd held = make("net", CLONE_NEWNET, [] {
     must_run(std::string(kQuick) +
-             "ip link set lo up && ip link add d0 index 33 type dummy && ip link set d0 up && "
+             "ip link set lo up && ip link add d0 index 33 type veth peer name d1 && ip link set "
+             "d0 up && ip link set d1 up && "
              "ip addr add 10.91.0.1/24 dev d0 && ip route add 10.92.0.0/16 dev d0 && "
              "echo 77 >/proc/sys/net/ipv4/ip_unprivileged_port_start && "
              "nft add table ip kept");
@@ -136,7 +137,7 @@ CR_TEST(deserted_namespaces, one_whose_descriptor_is_in_flight) {
   int ends[2];
   MUST(SYSCALL(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), "socketpair"));
   {
-    Fd held = make("net", CLONE_NEWNET, [] { must_run("ip link add d7 type dummy"); });
+    Fd held = make("net", CLONE_NEWNET, [] { must_run("ip link add d7 type veth peer name d8"); });
     char byte = 'x';
     iovec data{&byte, 1};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
