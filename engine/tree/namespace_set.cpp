@@ -96,6 +96,7 @@ Result<NamespaceSet> NamespaceSet::create(const Image& image, const RestoreReque
   set.image_ = &image;
   set.request_ = &request;
   set.fd_base_ = fd_base;
+  for (const schema::Namespace& record : image.namespaces) set.records_[record.id()] = &record;
   TRY(set.join_besides());
   if (set.empty()) return set;
   for (const schema::Namespace& record : image.namespaces) {
@@ -169,9 +170,8 @@ Result<Fd> NamespaceSet::given(const schema::Namespace& record) const {
 }
 
 const schema::Namespace* NamespaceSet::record(uint32_t id) const {
-  for (const schema::Namespace& record : image_->namespaces)
-    if (record.id() == id) return &record;
-  return nullptr;
+  auto found = records_.find(id);
+  return found == records_.end() ? nullptr : found->second;
 }
 
 uint32_t NamespaceSet::of(const schema::Task& task, Kind kind) const {

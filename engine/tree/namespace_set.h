@@ -7,6 +7,7 @@
 
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/image/image_reader.h"
@@ -72,6 +73,7 @@ class NamespaceSet {
   const RestoreRequest* request_ = nullptr;
   const cgroup::Cgroups* cgroups_ = nullptr;
   int fd_base_ = 0;
+  std::unordered_map<uint32_t, const schema::Namespace*> records_;  // of the image, by id
   std::map<uint32_t, Fd> joined_;                 // by id: external or in place of a dumped one
   std::map<Kind, Fd> joined_besides_;             // of kinds that the image says nothing of
   std::map<std::pair<Kind, uint32_t>, Fd> kept_;  // by kind and id
