@@ -22,26 +22,32 @@ void begin() {
   ASSERT_TRUE(mount_at("/run", "tmpfs"));
 }
 
+// As "ip -n blue", which also wants a sysfs of its own.
+constexpr const char* kInBlue = "nsenter --net=/run/netns/blue ";
+
 CR_TEST(bound_namespaces, a_network_that_ip_netns_has_made) {
   begin();
-  must_run(
-      "ip netns add blue && ip -n blue link set lo up && ip -n blue addr add 10.95.0.1/32 dev lo");
+  must_run("ip netns add blue");
+  must_run(std::string(kInBlue) + "ip link set lo up");
+  must_run(std::string(kInBlue) + "ip addr add 10.95.0.1/32 dev lo");
   checkpoint_restore();
-  must_run("ip netns list | grep -q blue && ip -n blue addr | grep -q 10.95.0.1/32");
+  must_run("ip netns list | grep -q blue");
+  must_run(std::string(kInBlue) + "ip addr | grep -q 10.95.0.1/32");
   must_run("ip netns del blue");
 }
 
 CR_TEST(bound_namespaces, a_veth_into_a_network_that_ip_netns_has_made) {
   MUST(SYSCALL(::unshare(CLONE_NEWNET), "unshare"));
   begin();
-  must_run(std::string(net_namespace::kQuick) +
-           "ip netns add blue && ip link add va type veth peer name vb netns blue && "
-           "ip link set va up && ip -n blue link set vb up && ip addr add 10.96.0.1/24 dev va && "
-           "ip -n blue addr add 10.96.0.2/24 dev vb");
-  checkpoint_restore();
   must_run(
-      "test $(ip -n blue -o link show dev vb | grep -c 'link-netnsid') = 1 && "
-      "ip -n blue addr show dev vb | grep -q 10.96.0.2 && ip addr show dev va | grep -q LOWER_UP");
+      "ip netns add blue && ip link add va type veth peer name vb netns blue && "
+      "ip link set va up && ip addr add 10.96.0.1/24 dev va");
+  must_run(std::string(kInBlue) + "ip link set vb up");
+  must_run(std::string(kInBlue) + "ip addr add 10.96.0.2/24 dev vb");
+  checkpoint_restore();
+  must_run(std::string(kInBlue) + "ip -o link show dev vb | grep -q link-netnsid");
+  must_run(std::string(kInBlue) + "ip addr show dev vb | grep -q 10.96.0.2");
+  must_run("ip addr show dev va | grep -q LOWER_UP");
 }
 
 CR_TEST(bound_namespaces, a_mount_of_ones_own_namespace_and_a_file_opened_there) {
