@@ -53,7 +53,7 @@ struct ByFileSystem {
 };
 
 constexpr ByFileSystem kByFileSystem[] = {
-    {0x6e736673, "namespace file", "namespaces come next"},
+    {0x6e736673, "namespace file", "it is none that opening /proc/PID/ns gives"},
     {0x19800202, "POSIX message queue", "message queues come next"},
     {0x5345434d, "memfd_secret", "the kernel hides its content even from root"},
     {0x50494446, "pidfd", "it names a process"},
