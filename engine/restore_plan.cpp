@@ -5,6 +5,7 @@
 
 #include <unordered_set>
 
+#include "engine/memory/huge_pages.h"
 #include "engine/resources/cgroup/cgroup.h"
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/seccomp_plan.h"
@@ -75,6 +76,7 @@ Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& reque
   TRY(refuse_unsupported(image));
   TRY(tcp_socket::check_policy(image, request));
   TRY(cgroup::check_image(image));
+  TRY(check_huge_pages(image));
   std::vector<const schema::Task*> records;
   for (const schema::Task& task : image.tasks) records.push_back(&task);
   RestorePlan plan;

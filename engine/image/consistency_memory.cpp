@@ -6,6 +6,7 @@
 
 #include "engine/image/consistency.h"
 #include "engine/image/image_dir.h"
+#include "engine/memory/huge_pages.h"
 
 namespace ncr::consistency {
 namespace {
@@ -41,10 +42,18 @@ const char* wrong_backing(const schema::Vma& vma, const Image& image,
   return nullptr;
 }
 
+bool has_whole_pages(const schema::Vma& vma) {
+  const uint32_t shift = vma.huge_page_shift();
+  if (shift == 0) return true;
+  return shift <= kMostHugePageShift && in_whole_pages(vma.start(), shift) == vma.start() &&
+         in_whole_pages(vma.end(), shift) == vma.end();
+}
+
 const char* wrong_flags(const schema::Vma& vma) {
   if (!schema::VmaKind_IsValid(vma.kind())) return "of an unknown kind";
   if (vma.prot() > (PROT_READ | PROT_WRITE | PROT_EXEC)) return "its protection is not possible";
   if (vma.lock() > 2) return "its lock is not possible";
+  if (!has_whole_pages(vma)) return "it does not consist of whole huge pages";
   if (!is_name(vma.name(), 79)) return "its name is not possible";
   for (uint32_t advice : vma.advice()) {
     if (std::find(std::begin(kAdvice), std::end(kAdvice), advice) == std::end(kAdvice)) {
@@ -253,7 +262,7 @@ Result<> check_shared_memory(const Image& image) {
   std::unordered_set<uint64_t> ids;
   for (const schema::SharedMemory& object : image.shared_memory) {
     bool sound = object.id() != 0 && ids.insert(object.id()).second && object.size() <= kMostFile &&
-                 object.huge_page_shift() <= 40 && is_name(object.name(), 255);
+                 object.huge_page_shift() <= kMostHugePageShift && is_name(object.name(), 255);
     if (!sound) {
       return bad(kSharedMemoryFile,
                  strf("shared memory %llu", static_cast<unsigned long long>(object.id())),

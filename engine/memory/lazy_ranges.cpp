@@ -1,6 +1,7 @@
 // A mapping is left out where a missing page has a meaning of its own (droppable memory), where the
-// kernel fills it at once (mlock), or where it changes by itself (a stack that grows downwards).
-// rseq areas are written to as soon as they are registered.
+// kernel fills it at once (mlock), where it comes in larger pieces (huge pages), or where it
+// changes by itself (a stack that grows downwards). rseq areas are written to as soon as they are
+// registered.
 #include "engine/memory/lazy_ranges.h"
 
 #include <sys/mman.h>
@@ -12,7 +13,7 @@ namespace {
 
 bool is_plain(const schema::Vma& vma) {
   return vma.kind() == schema::VMA_ANONYMOUS && !vma.grows_down() && !vma.droppable() &&
-         vma.lock() == 0 && (vma.prot() & PROT_READ) != 0;
+         vma.huge_page_shift() == 0 && vma.lock() == 0 && (vma.prot() & PROT_READ) != 0;
 }
 
 RunSet pages_of_the_kernel(const schema::Task& task) {

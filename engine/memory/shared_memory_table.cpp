@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include "engine/memory/huge_pages.h"
+
 namespace ncr {
 
 // Anonymous shared memory, memfds and hugetlb objects live on file systems of the kernel's own,
@@ -32,6 +34,8 @@ Result<uint64_t> SharedMemoryTable::add(Fd object, const schema::SharedMemory& d
     entry->record = description;
     entry->record.set_id(id);
     entry->record.set_size(static_cast<uint64_t>(stat.st_size));
+    if (stat.st_blksize > static_cast<blksize_t>(kPageSize) && !description.unlinked_file())
+      entry->record.set_huge_page_shift(TRY(huge_page_shift_of(entry->fd)));
     if (description.memfd()) {
       entry->record.set_mode(stat.st_mode);
       int seals = TRY(SYSCALL(::fcntl(entry->fd.get(), F_GET_SEALS), "F_GET_SEALS"));

@@ -45,7 +45,8 @@ bool can_stay(const schema::Vma& parent, const schema::Vma& child) {
       parent.file_offset() - parent.start() != child.file_offset() - child.start())
     return false;
   if (parent.grows_down() != child.grows_down() || parent.no_reserve() != child.no_reserve() ||
-      parent.droppable() != child.droppable())
+      parent.droppable() != child.droppable() ||
+      parent.huge_page_shift() != child.huge_page_shift())
     return false;
   // A stack that went on growing cannot be extended downwards in one piece.
   if (child.grows_down() && child.start() < parent.start()) return false;
@@ -159,9 +160,10 @@ class Planner {
   }
 
   void change(VmaStage& stage, const AddressRange& range, const PageSegment& want) {
-    if (want.place == Place::kAbsent) return append_range(plan_.drop, range);
+    const bool drops = want.place == Place::kAbsent && stage.vma->huge_page_shift() == 0;
+    if (drops) return append_range(plan_.drop, range);
     stage.filled = true;
-    if (want.place == Place::kZero) return append_range(plan_.zero, range);
+    if (want.place != Place::kStored) return append_range(plan_.zero, range);
     plan_.read.push_back({range.start, range.end - range.start, want.stored});
   }
 

@@ -37,7 +37,7 @@ struct StagePlan {
   std::vector<VmaStage> vmas;
   std::vector<AddressRange> drop;  // pages the parent has and the child has not
   std::vector<PageRead> read;
-  std::vector<AddressRange> zero;  // pages of zeroes over a private file
+  std::vector<AddressRange> zero;  // pages of zeroes over a private file, or within huge ones
 };
 
 // An address space and where its pages are.

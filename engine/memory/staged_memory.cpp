@@ -11,6 +11,7 @@
 #include <cinttypes>
 #include <cstring>
 
+#include "engine/memory/huge_pages.h"
 #include "engine/memory/page_fill.h"
 #include "engine/memory/stage_plan.h"
 #include "engine/resources/file_restorer.h"
@@ -64,7 +65,8 @@ int map_flags(const schema::Vma& vma) {
   int flags = MAP_FIXED_NOREPLACE;
   switch (vma.kind()) {
     case schema::VMA_ANONYMOUS:
-      flags |= MAP_ANONYMOUS | (vma.droppable() ? MAP_DROPPABLE : MAP_PRIVATE);
+      flags |= MAP_ANONYMOUS | (vma.droppable() ? MAP_DROPPABLE : MAP_PRIVATE) |
+               huge_page_flags(MAP_HUGETLB, vma.huge_page_shift());
       break;
     case schema::VMA_FILE_PRIVATE:
       flags |= MAP_PRIVATE;
@@ -149,7 +151,11 @@ Result<> Stager::map_piece(const schema::Vma& vma, const MapPiece& piece, int pr
   int fd = TRY(descriptor(vma));
   const auto offset = file ? vma.file_offset() + (piece.range.start - vma.start()) : 0;
   void* mapped = ::mmap(start, size, prot, map_flags(vma), fd, static_cast<off_t>(offset));
-  TRY(SYSCALL(mapped == MAP_FAILED ? -1 : 0, "mmap"));
+  Result<int> done = SYSCALL(mapped == MAP_FAILED ? -1 : 0, "mmap");
+  if (!done.ok() && done.error().os_error() == ENOMEM && vma.huge_page_shift() != 0)
+    return done.take_error().while_doing(
+        "there are too few huge pages of its size: raise nr_hugepages in /sys/kernel/mm/hugepages");
+  TRY(std::move(done));
   if (mapped == start) return {};
   ::munmap(mapped, size);
   return Error::system(EEXIST, "mmap of the staged copy");

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include <bit>
 #include <charconv>
 #include <cstring>
 
@@ -111,7 +112,7 @@ void classify_internal(VmaLine* line) {
   } else if (path.starts_with("/SYSV")) {
     vma.set_kind(schema::VMA_SYSV);
   } else if (path == "/anon_hugepage") {
-    line->unsupported = "memory on reserved huge pages (MAP_HUGETLB)";
+    vma.set_kind(shared ? schema::VMA_SHMEM : schema::VMA_ANONYMOUS);
   } else if (path == "/[aio]") {
     line->unsupported = "the ring of an asynchronous I/O context (io_setup)";
   }
@@ -198,7 +199,7 @@ void apply_flag(uint32_t mnemonic, VmaLine* line, bool& on_fault) {
       line->unsupported_io = true;
       break;
     case flag("ht"):
-      mark_unsupported(line, "memory on reserved huge pages (MAP_HUGETLB)");
+      line->vma.set_huge_page_shift(1);  // read_page_size() looks for the number
       break;
     case flag("um"):
     case flag("uw"):
@@ -255,23 +256,37 @@ uint64_t kilobytes(std::string_view text) {
   return value;
 }
 
+// `entry`: from its header on.
+Result<> read_page_size(std::string_view entry, VmaLine* line) {
+  constexpr std::string_view kPageSize = "\nKernelPageSize:";
+  const size_t at = entry.find(kPageSize);
+  const uint64_t bytes =
+      at == std::string_view::npos ? 0 : kilobytes(entry.substr(at + kPageSize.size())) * 1024;
+  if (!std::has_single_bit(bytes)) return malformed(entry.substr(0, entry.find('\n')));
+  line->vma.set_huge_page_shift(static_cast<uint32_t>(std::countr_zero(bytes)));
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<VmaLine>> parse_smaps(std::string_view smaps) {
   constexpr std::string_view kFlags = "VmFlags: ", kHuge = "AnonHugePages:";
   std::vector<VmaLine> lines;
   lines.reserve(smaps.size() / 800 + 1);
+  std::string_view entry;  // the rest of the text, from the last header on
   while (!smaps.empty()) {
     std::string_view line = smaps.substr(0, std::min(smaps.find('\n'), smaps.size()));
     smaps.remove_prefix(std::min(line.size() + 1, smaps.size()));
     bool header = !line.empty() && (line[0] < 'A' || line[0] > 'Z');
     if (header) {
       VmaLine next = TRY(parse_header(line));
+      entry = {line.data(), line.size() + smaps.size()};
       lines.push_back(std::move(next));
     } else if (lines.empty()) {
       return malformed(line);
     } else if (line.starts_with(kFlags)) {
       parse_flags(line.substr(kFlags.size()), &lines.back());
+      if (lines.back().vma.huge_page_shift() != 0) TRY(read_page_size(entry, &lines.back()));
     } else if (line.starts_with(kHuge)) {
       schema::Vma& vma = lines.back().vma;
       uint64_t bytes = kilobytes(line.substr(kHuge.size())) * 1024;

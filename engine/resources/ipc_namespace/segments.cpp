@@ -7,14 +7,13 @@
 
 #include <fcntl.h>
 #include <sys/shm.h>
-#include <sys/statfs.h>
 
-#include <bit>
 #include <cinttypes>
 #include <string_view>
 
 #include "engine/base/ids.h"
 #include "engine/base/undo.h"
+#include "engine/memory/huge_pages.h"
 #include "engine/memory/page_fill.h"
 #include "engine/resources/ipc_namespace/ipc_object.h"
 
@@ -25,8 +24,6 @@
 
 namespace ncr::ipc_namespace {
 namespace {
-
-constexpr long kHugetlbMagic = 0x958458f6;
 
 class Attached {
  public:
@@ -47,8 +44,8 @@ class Attached {
   void* at_;
 };
 
-Result<Fd> open_file_of(const Attached& mapping, uint64_t size, uint64_t page) {
-  const uint64_t end = mapping.address() + (size + page - 1) / page * page;
+Result<Fd> open_file_of(const Attached& mapping, uint64_t size, uint32_t shift) {
+  const uint64_t end = mapping.address() + in_whole_pages(size, shift);
   const std::string path =
       strf("/proc/self/map_files/%" PRIx64 "-%" PRIx64, mapping.address(), end);
   return sys::open(path.c_str(), O_RDONLY);
@@ -61,15 +58,11 @@ Result<> write_text(const char* path, std::string_view text) {
 
 // A segment of huge pages ends at a multiple of them.
 Result<Fd> open_content(const Attached& mapping, schema::SharedSegment* segment) {
-  Result<Fd> plain = open_file_of(mapping, segment->size(), kPageSize);
+  Result<Fd> plain = open_file_of(mapping, segment->size(), 0);
   for (uint32_t shift = 16; !plain.ok() && shift <= 34; shift++)
-    plain = open_file_of(mapping, segment->size(), uint64_t{1} << shift);
+    plain = open_file_of(mapping, segment->size(), shift);
   Fd file = TRY(std::move(plain));
-  struct statfs kind {};
-  TRY(SYSCALL(::fstatfs(file.get(), &kind), "fstatfs of a segment"));
-  if (kind.f_type == kHugetlbMagic)
-    segment->set_huge_page_shift(
-        static_cast<uint32_t>(std::countr_zero(static_cast<uint64_t>(kind.f_bsize))));
+  segment->set_huge_page_shift(TRY(huge_page_shift_of(file)));
   return file;
 }
 
@@ -77,11 +70,12 @@ Result<> fill(const schema::SharedSegment& segment, const Image& image, unsigned
   auto pages = image.shmem_pages.find(segment.content());
   if (pages == image.shmem_pages.end() || pages->second.runs().empty()) return {};
   Attached window = TRY(Attached::attach(segment.object().id(), 0));
+  const uint64_t end = in_whole_pages(segment.size(), segment.huge_page_shift());
   std::vector<FillSpan> spans;
   for (const schema::PageRun& run : pages->second.runs()) {
     if (run.place_case() != schema::PageRun::kStored) continue;
     const uint64_t size = run.pages() * kPageSize;
-    if (run.start() > page_ceil(segment.size()) || size > page_ceil(segment.size()) - run.start())
+    if (run.start() > end || size > end - run.start())
       return Error::malformed("its pages lie beyond its end");
     spans.push_back({window.address() + run.start(), size, run.stored(), false});
   }
@@ -100,8 +94,6 @@ Result<> dump_segment(int id, uint64_t namespace_inode, SharedMemoryTable& conte
   segment->set_locked((status.shm_perm.mode & SHM_LOCKED) != 0);
   Attached mapping = TRY(Attached::attach(id, SHM_RDONLY));
   Fd file = TRY(open_content(mapping, segment));
-  if (segment->huge_page_shift() != 0)
-    return Error::unsupported("a System V segment of huge pages (SHM_HUGETLB) is not restored");
   schema::SharedMemory description;
   description.set_sysv_namespace(namespace_inode);
   segment->set_content(TRY(content.add(std::move(file), description)));
@@ -130,10 +122,11 @@ Result<> dump_segments(uint64_t namespace_inode, SharedMemoryTable& content,
 }
 
 Result<> make_segment(const schema::SharedSegment& segment, const Image& image, unsigned threads) {
-  if (segment.huge_page_shift() != 0)
-    return Error::unsupported("a System V segment of huge pages (SHM_HUGETLB) is not restored");
+  if (segment.huge_page_shift() > kMostHugePageShift)
+    return Error::malformed("its pages are too large");
+  const int huge = huge_page_flags(SHM_HUGETLB, segment.huge_page_shift());
   TRY(make_object("shm", segment.object(), [&](int key, int flags) {
-    return SYSCALL(::shmget(key, segment.size(), flags), "shmget of %" PRIu64 " bytes",
+    return SYSCALL(::shmget(key, segment.size(), flags | huge), "shmget of %" PRIu64 " bytes",
                    segment.size());
   }));
   TRY(fill(segment, image, threads));

@@ -4,7 +4,6 @@
 // is. At restore the object exists before the first fork; each description is opened from it. dump
 // runs in the engine, open in the child.
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <unistd.h>
 
 #include "engine/memory/shared_memory_table.h"
@@ -12,7 +11,6 @@
 #include "engine/resources/file_table.h"
 #include "engine/resources/shared_memory/shared_memory.h"
 #include "engine/resources/status_flags.h"
-#include "engine/resources/unsupported.h"
 
 namespace ncr::memfd {
 namespace {
@@ -23,13 +21,6 @@ constexpr std::string_view kDeleted = " (deleted)";
 bool recognises(const FdProbe& probe) {
   return S_ISREG(probe.stat.st_mode) && probe.stat.st_nlink == 0 &&
          probe.link.starts_with(kPrefix) && (probe.flags & O_PATH) == 0;
-}
-
-Result<> preflight(const FdProbe& probe, Blockers& blockers) {
-  if (TRY(file_system_of(probe.local)) == HUGETLBFS_MAGIC)
-    blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), probe.link.c_str()),
-                 "huge pages of hugetlbfs come next");
-  return {};
 }
 
 Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
@@ -81,7 +72,6 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 extern const FdRoom kRoom = {.name = "memfd",
                              .kind = schema::OpenFile::kMemfd,
                              .recognises = recognises,
-                             .preflight = preflight,
                              .dump = dump,
                              .open = open};
 

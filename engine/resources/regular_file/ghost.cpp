@@ -7,6 +7,7 @@
 #include "engine/resources/regular_file/ghost.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "engine/resources/file_table.h"
 #include "engine/resources/missing_folders.h"
 #include "engine/resources/status_flags.h"
+#include "engine/resources/unsupported.h"
 
 namespace ncr::regular_file {
 namespace {
@@ -120,6 +122,10 @@ Result<> dump_ghost(FileTable& files, const FdProbe& probe, schema::OpenFile* re
   }
   if (!S_ISREG(probe.stat.st_mode))
     return Error::unsupported(strf("%s was deleted and is no ordinary file", probe.link.c_str()));
+  if (TRY(file_system_of(probe.local)) == HUGETLBFS_MAGIC)
+    return Error::unsupported(
+        strf("%s was deleted, and cannot be written to a file system of huge pages",
+             probe.link.c_str()));
   if (probe.stat.st_size == 0) return {};
   if (files.shared_memory() == nullptr)
     return Error::unsupported(strf("%s was deleted", probe.link.c_str()));

@@ -14,6 +14,7 @@
 #include <cinttypes>
 
 #include "engine/base/ids.h"
+#include "engine/memory/huge_pages.h"
 #include "engine/memory/page_fill.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
@@ -26,9 +27,9 @@ namespace {
 // A writable shared mapping of the whole object while it is filled.
 class Window {
  public:
-  static Result<Window> map(int fd, uint64_t size) {
-    const int flags = fd < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED;
-    void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, fd, 0);
+  static Result<Window> map(int fd, uint64_t size, int more_flags = 0) {
+    const int flags = MAP_SHARED | MAP_NORESERVE | more_flags;
+    void* mapped = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, flags, fd, 0);
     TRY(SYSCALL(mapped == MAP_FAILED ? -1 : 0, "mmap of %" PRIu64 " bytes", size));
     return Window(mapped, size);
   }
@@ -47,8 +48,10 @@ class Window {
 };
 
 Result<Fd> make_memfd(const schema::SharedMemory& record) {
-  Fd fd(TRY(SYSCALL(::memfd_create(record.name().c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING),
-                    "memfd_create %s", record.name().c_str())));
+  const int huge = huge_page_flags(MFD_HUGETLB, record.huge_page_shift());
+  const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | static_cast<unsigned>(huge);
+  Fd fd(TRY(SYSCALL(::memfd_create(record.name().c_str(), flags), "memfd_create %s",
+                    record.name().c_str())));
   TRY(SYSCALL(::ftruncate(fd.get(), static_cast<off_t>(record.size())), "ftruncate of a memfd"));
   if (record.mode() != 0)
     TRY(SYSCALL(::fchmod(fd.get(), record.mode() & 07777), "fchmod of a memfd"));
@@ -56,7 +59,9 @@ Result<Fd> make_memfd(const schema::SharedMemory& record) {
 }
 
 Result<Fd> make_anonymous(const schema::SharedMemory& record) {
-  Window window = TRY(Window::map(-1, page_ceil(record.size())));
+  Window window =
+      TRY(Window::map(-1, page_ceil(record.size()),
+                      MAP_ANONYMOUS | huge_page_flags(MAP_HUGETLB, record.huge_page_shift())));
   const std::string path =
       strf("/proc/self/map_files/%" PRIx64 "-%" PRIx64, window.address(), window.end());
   Result<Fd> opened = sys::open(path.c_str(), O_RDWR);
@@ -64,10 +69,6 @@ Result<Fd> make_anonymous(const schema::SharedMemory& record) {
 }
 
 Result<Fd> make(const schema::SharedMemory& record) {
-  if (record.huge_page_shift() != 0)
-    return Error::unsupported(strf("shared memory %" PRIu64
-                                   " (%s) is made of huge pages of hugetlbfs",
-                                   record.id(), record.name().c_str()));
   return record.memfd() ? make_memfd(record) : make_anonymous(record);
 }
 

@@ -14,7 +14,7 @@
 
 #include <cinttypes>
 
-#include "engine/base/ids.h"
+#include "engine/memory/huge_pages.h"
 #include "engine/resources/ipc_namespace/segments.h"
 
 namespace ncr::sysv_shm {
@@ -112,7 +112,7 @@ Result<const Attachments::Attachment*> Attachments::attach(const schema::Vma& vm
   void* at = ::shmat(vma.sysv_id(), nullptr, flags);
   TRY(SYSCALL(at == failed() ? -1 : 0, "shmat %d", vma.sysv_id()));
   attachments_.push_back({vma.sysv_id(), base, vma.sysv_read_only(), static_cast<char*>(at),
-                          page_ceil(status.shm_segsz)});
+                          in_whole_pages(status.shm_segsz, vma.huge_page_shift())});
   return &attachments_.back();
 }
 

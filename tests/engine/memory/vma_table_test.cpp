@@ -85,7 +85,8 @@ TEST(vma_table, knows_the_objects_of_the_kernels_own_tmpfs) {
   EXPECT_EQ(memfd.vma.file_offset(), 0x3000u);
   EXPECT_EQ(named("/memfd:x (deleted)", "rw-p").vma.kind(), schema::VMA_FILE_PRIVATE);
   EXPECT_EQ(named("/SYSV00000000 (deleted)", "rw-s").vma.kind(), schema::VMA_SYSV);
-  EXPECT_NE(named("/anon_hugepage (deleted)").unsupported, "");
+  EXPECT_EQ(named("/anon_hugepage (deleted)").vma.kind(), schema::VMA_ANONYMOUS);
+  EXPECT_EQ(named("/anon_hugepage (deleted)", "rw-s").vma.kind(), schema::VMA_SHMEM);
   EXPECT_NE(named("/[aio] (deleted)", "rw-s").unsupported, "");
   EXPECT_NE(named("anon_inode:[io_uring]", "rw-s").unsupported, "");
 }
@@ -129,9 +130,24 @@ TEST(vma_table, turns_flags_into_properties) {
   EXPECT_TRUE(with("nr ").vma.no_reserve());
   EXPECT_TRUE(with("dp ").vma.droppable());
   EXPECT_TRUE(with("pf io ").unsupported_io);
-  for (const char* flags : {"pf ", "io ", "ht ", "um ", "uw ", "ui ", "ss ", "sl "}) {
+  for (const char* flags : {"pf ", "io ", "um ", "uw ", "ui ", "ss ", "sl "}) {
     EXPECT_NE(with(flags).unsupported, "") << flags;
   }
+}
+
+TEST(vma_table, reads_the_size_of_pages_from_a_pool) {
+  const std::string header =
+      "7f0000000000-7f0000400000 rw-p 00000000 00:0f 7  /anon_hugepage (deleted)";
+  const std::string plain = entry("1000-2000 rw-p 00000000 00:00 0 ");
+  const std::string sized =
+      header + "\nSize: 4096 kB\nKernelPageSize:     2048 kB\nVmFlags: rd ht \n";
+  Result<std::vector<VmaLine>> lines = parse_smaps(plain + sized + plain);
+  ASSERT_TRUE(lines.ok());
+  ASSERT_EQ(lines.value().size(), 3u);
+  EXPECT_EQ(lines.value()[0].vma.huge_page_shift(), 0u);
+  EXPECT_EQ(lines.value()[1].vma.huge_page_shift(), 21u);
+  EXPECT_EQ(lines.value()[2].vma.huge_page_shift(), 0u);
+  EXPECT_FALSE(parse_smaps(header + "\nVmFlags: ht \n").ok()) << "without a size";
 }
 
 TEST(vma_table, takes_the_special_mappings_as_handled_though_they_are_device_memory) {
