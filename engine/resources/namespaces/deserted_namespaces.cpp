@@ -39,7 +39,6 @@ const char* reason_against(schema::Namespace::ContentCase kind) {
       return "no process of the tree is in it, and without its first process it cannot be made";
     case schema::Namespace::kUser:
     case schema::Namespace::kTime:
-    case schema::Namespace::kCgroup:
       return "no process of the tree is in it, and the engine cannot look into it";
     default:
       return "";

@@ -74,7 +74,8 @@ Result<Fd> NamespaceReading::open(const NamespaceRoom& room, size_t record) cons
                       O_RDONLY);
 }
 
-// Of a kind that is not entered, a member tells; without one it is refused (check_deserted).
+// Of a kind that is not entered, a member tells; without one it is refused (check_deserted). A
+// cgroup namespace shows the cgroups of any task.
 Result<> NamespaceReading::add_visits() {
   for (; seen_ < table_.records().size(); seen_++) {
     const schema::Namespace& record = table_.records()[seen_];
@@ -82,7 +83,8 @@ Result<> NamespaceReading::add_visits() {
     const bool deserted = seen_ >= table_.first_deserted();
     for (const NamespaceRoom* room : namespace_rooms()) {
       if (room->kind != record.content_case() || room->dump == nullptr) continue;
-      if (deserted && !enterable(room->kind)) continue;
+      const bool told = enterable(room->kind) || room->kind == schema::Namespace::kCgroup;
+      if (deserted && !told) continue;
       const Task& member = tasks_[table_.member_of(seen_)];
       Fd fd = TRY(open(*room, seen_));
       visits_.emplace_back(*room,

@@ -193,6 +193,23 @@ CR_TEST(deserted_namespaces, queues_of_an_ipc_namespace) {
   EXPECT_STREQ(message.text, "kept");
 }
 
+std::string cgroups_seen_in(const Fd& held) {
+  Fd own = open_own("cgroup");
+  enter(held);
+  std::string seen = MUST(sys::read_file("/proc/self/cgroup"));
+  enter(own);
+  return seen;
+}
+
+CR_TEST(deserted_namespaces, a_cgroup_namespace_shows_the_same_root) {
+  Fd held = make("cgroup", CLONE_NEWCGROUP, [] {});
+  const std::string before = cgroups_seen_in(held);
+  checkpoint_restore();
+  EXPECT_EQ(cgroups_seen_in(held), before);
+  EXPECT_NE(MUST(sys::read_link_at(Fd(), "/proc/self/ns/cgroup")),
+            MUST(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", held.get()).c_str())));
+}
+
 CR_TEST(deserted_namespaces, files_of_a_mount_namespace) {
   Fd held = make("mnt", CLONE_NEWNS, [] {
     MUST(SYSCALL(::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr), "mount"));
