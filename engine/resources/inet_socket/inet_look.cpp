@@ -2,12 +2,16 @@
 // of them out by getsockopt(2).
 #include "engine/resources/inet_socket/inet_look.h"
 
+#include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,6 +28,8 @@
 
 namespace ncr::inet_socket {
 namespace {
+
+constexpr int kIpv6FreeBind = 78;  // IPV6_FREEBIND
 
 constexpr const char* kStateNames[] = {
     "?",          "ESTABLISHED", "SYN-SENT",        "SYN-RECEIVED", "FIN-WAIT-1",
@@ -133,6 +139,29 @@ Result<> read_socket(const FdProbe& probe, schema::InetSocket* out) {
   return read_socket_filter(probe.local, out->mutable_options());
 }
 
+// A socket of ours in the network namespace of `socket`.
+static Result<Fd> datagram_socket_beside(const Fd& socket, int family) {
+  Fd there(TRY(SYSCALL(::ioctl(socket.get(), SIOCGSKNS), "ioctl SIOCGSKNS")));
+  Fd here = TRY(sys::open("/proc/thread-self/ns/net", O_RDONLY));
+  TRY(SYSCALL(::setns(there.get(), CLONE_NEWNET), "setns to the network namespace of a socket"));
+  Result<int> made = SYSCALL(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
+  TRY(SYSCALL(::setns(here.get(), CLONE_NEWNET), "setns back"));
+  return Fd(TRY(std::move(made)));
+}
+
+bool is_address_here(const Fd& socket, const std::string& local) {
+  if (is_any_address(local)) return true;
+  std::string address = local;
+  const uint16_t any_port = 0;
+  memcpy(address.data() + offsetof(sockaddr_in, sin_port), &any_port, sizeof any_port);
+  const auto* name = reinterpret_cast<const sockaddr*>(address.data());
+  Result<Fd> ours = datagram_socket_beside(socket, name->sa_family);
+  if (!ours.ok()) return true;
+  Result<int> bound =
+      SYSCALL(::bind(ours.value().get(), name, static_cast<socklen_t>(address.size())), "bind");
+  return bound.ok() || bound.error().os_error() != EADDRNOTAVAIL;
+}
+
 // Who may have an ICMP socket is a range of groups; a task is whoever it was only later.
 Result<int> socket_as_allowed(const schema::InetSocket& record) {
   auto make = [&record] {
@@ -160,8 +189,32 @@ Result<Fd> make_socket(const schema::InetSocket& record) {
   return fd;
 }
 
+static bool is_free_bind(const schema::SocketOption& option) {
+  return option.level() == IPPROTO_IP && option.name() == IP_FREEBIND;
+}
+
+void note_foreign_address(schema::InetSocket* socket) {
+  for (const schema::SocketOption& option : socket->options())
+    if (is_free_bind(option)) {
+      *socket->add_options() = schema::SocketOption(option);
+      return;
+    }
+}
+
+static bool has_foreign_address(const schema::InetSocket& socket) {
+  return std::count_if(socket.options().begin(), socket.options().end(), is_free_bind) > 1;
+}
+
+static Result<> set_free_bind(const Fd& fd, const schema::InetSocket& socket, int on) {
+  const bool six = socket.family() == AF_INET6;
+  return set_int_option(fd, six ? int{IPPROTO_IPV6} : int{IPPROTO_IP},
+                        six ? kIpv6FreeBind : int{IP_FREEBIND}, on, "IP_FREEBIND");
+}
+
 Result<> bind_to(const Fd& fd, const schema::InetSocket& socket) {
   if (socket.local().empty()) return {};
+  const bool foreign = has_foreign_address(socket);
+  if (foreign) TRY(set_free_bind(fd, socket, 1));
   int reuse = TRY(get_int_option(fd, SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR"));
   bool tcp = socket.type() == SOCK_STREAM;
   if (tcp) TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
@@ -175,6 +228,7 @@ Result<> bind_to(const Fd& fd, const schema::InetSocket& socket) {
         strf("%s port %u is taken by another process; stop it first (bind to %s)",
              tcp ? "TCP" : "UDP", port_of(socket.local()), address_text(socket.local()).c_str()));
   if (!bound.ok()) return bound.take_error();
+  if (foreign) TRY(set_free_bind(fd, socket, 0));
   if (tcp) TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse, "SO_REUSEADDR"));
   return {};
 }

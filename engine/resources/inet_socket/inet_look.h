@@ -46,6 +46,12 @@ Result<> read_socket(const FdProbe& probe, schema::InetSocket* out);
 Result<> preflight_filter(const FdProbe& probe, Blockers& blockers);
 
 // A new socket with the options of the record.
+// An address that a socket can be bound to here without IP_FREEBIND. True if nobody can say.
+bool is_address_here(const Fd& socket, const std::string& local);
+// `local` is not of this machine and the option that allows that is off by now: it stands twice in
+// the record then.
+void note_foreign_address(schema::InetSocket* socket);
+
 Result<Fd> make_socket(const schema::InetSocket& record);
 Result<> bind_to(const Fd& fd, const schema::InetSocket& socket);
 

@@ -12,6 +12,8 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "engine/resources/file_restorer.h"
@@ -69,11 +71,21 @@ bool is_bound(const schema::InetSocket& socket, const std::string& local) {
   return !is_any_address(local);
 }
 
+bool may_bind_anything(const Fd& socket, const schema::InetSocket& record) {
+  if (record.family() != AF_INET && record.family() != AF_INET6) return true;
+  Result<int> free = get_int_option(socket, IPPROTO_IP, IP_FREEBIND, "IP_FREEBIND");
+  Result<int> transparent = get_int_option(socket, IPPROTO_IP, IP_TRANSPARENT, "IP_TRANSPARENT");
+  return (free.ok() && free.value() != 0) || (transparent.ok() && transparent.value() != 0);
+}
+
 Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   schema::InetSocket* out = record->mutable_inet_socket();
   TRY(read_socket(probe, out));
   std::string local = TRY(local_address(probe.local));
   if (is_bound(*out, local)) out->set_local(local);
+  if (!out->local().empty() && !may_bind_anything(probe.local, *out) &&
+      !is_address_here(probe.local, local))
+    note_foreign_address(out);
   if (out->type() == SOCK_STREAM) {
     TcpLook look = TRY(look_at_tcp(probe.local));
     out->set_listening(look.state == kListen);
@@ -115,9 +127,31 @@ Result<> shut_down(const Fd& fd, const schema::InetSocket& socket) {
   return {};
 }
 
-Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
+int reuses_port(const schema::InetSocket& socket) {
+  int value = 0;
+  for (const schema::SocketOption& option : socket.options())
+    if (option.level() == SOL_SOCKET && option.name() == SO_REUSEPORT &&
+        option.value().size() == sizeof value)
+      memcpy(&value, option.value().data(), sizeof value);
+  return value;
+}
+
+// Two sockets of the tree came to one port by SO_REUSEPORT, and this one has given it up since.
+bool has_reused_port(const Image& image, const schema::InetSocket& socket) {
+  if (socket.local().empty() || reuses_port(socket) != 0) return false;
+  return std::any_of(image.files.begin(), image.files.end(), [&](const auto& entry) {
+    const schema::InetSocket& other = entry.second.inet_socket();
+    return other.inode() != socket.inode() && other.protocol() == socket.protocol() &&
+           !other.local().empty() && port_of(other.local()) == port_of(socket.local()) &&
+           reuses_port(other) != 0;
+  });
+}
+
+Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   const schema::InetSocket& socket = record.inet_socket();
   Fd fd = TRY(make_socket(socket));
+  if (has_reused_port(files.image(), socket))
+    TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEPORT, 1, "SO_REUSEPORT"));
   TRY(bind_to(fd, socket));
   TRY(join_groups(fd, socket));
   if (!socket.peer().empty())
@@ -132,6 +166,12 @@ Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
   return fd;
 }
 
+// When all sockets of this task are bound and listen.
+Result<> connect(FileRestorer&, const schema::OpenFile& record, const Fd& fd) {
+  const schema::InetSocket& socket = record.inet_socket();
+  return set_int_option(fd, SOL_SOCKET, SO_REUSEPORT, reuses_port(socket), "SO_REUSEPORT");
+}
+
 }  // namespace
 
 extern const FdRoom kRoom = {.name = "inet_socket",
@@ -140,6 +180,7 @@ extern const FdRoom kRoom = {.name = "inet_socket",
                              .preflight = preflight,
                              .dump = dump,
                              .check = check,
-                             .open = open};
+                             .open = open,
+                             .connect = connect};
 
 }  // namespace ncr::inet_socket

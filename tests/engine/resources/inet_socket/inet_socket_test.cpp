@@ -204,6 +204,38 @@ TEST(inet_socket, established_connection_is_refused_by_name) {
       << result.error;
 }
 
+TEST(inet_socket, an_address_that_is_not_of_this_machine_is_bound_again) {
+  sockaddr_in6 elsewhere = loopback6(4711);
+  ASSERT_EQ(::inet_pton(AF_INET6, "2001:db8::ff00:42:8329", &elsewhere.sin6_addr), 1);
+  Fd fd(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr int kFreeBind = 78;  // IPV6_FREEBIND
+  set(fd, IPPROTO_IPV6, kFreeBind, 1);
+  ASSERT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&elsewhere), sizeof elsewhere), 0);
+  set(fd, IPPROTO_IPV6, kFreeBind, 0);
+  const std::string name = name_by(::getsockname, fd);
+  ASSERT_EQ(round_trip({fd.get()}).error, "");
+  EXPECT_EQ(name_by(::getsockname, fd), name);
+  EXPECT_EQ(option(fd, IPPROTO_IPV6, kFreeBind), 0);
+}
+
+TEST(inet_socket, a_port_that_was_shared_and_is_reused_by_one_alone_is_shared_again) {
+  Fd one(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  Fd two(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = loopback();
+  socklen_t size = sizeof address;
+  for (const Fd* fd : {&one, &two}) {
+    set(*fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    ASSERT_EQ(::bind(fd->get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(fd->get(), 1), 0);
+    ASSERT_EQ(::getsockname(fd->get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  }
+  set(one, SOL_SOCKET, SO_REUSEPORT, 0);
+  ASSERT_EQ(round_trip({one.get(), two.get()}).error, "");
+  EXPECT_EQ(option(one, SOL_SOCKET, SO_REUSEPORT), 0);
+  EXPECT_EQ(option(two, SOL_SOCKET, SO_REUSEPORT), 1);
+  EXPECT_EQ(name_by(::getsockname, one), name_by(::getsockname, two));
+}
+
 TEST(inet_socket, port_that_is_taken_is_named) {
   Fd fd = bound(SOCK_STREAM, loopback());
   ASSERT_EQ(::listen(fd.get(), 5), 0);
