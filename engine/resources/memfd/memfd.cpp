@@ -1,9 +1,11 @@
 // A memfd is a file of the kernel's own tmpfs: name, size, content, seals and mode belong to the
 // inode, position and flags to the description. Mappings and descriptors of one inode meet in the
 // table of shared memory objects (engine/memory/shared_memory_table.h), which holds what the inode
-// is. At restore the object exists before the first fork; each description is opened from it. dump
-// runs in the engine, open in the child.
+// is. Anonymous shared memory that was opened through /proc/PID/map_files, or is mapped privately,
+// is such a file too. At restore the object exists before the first fork; each description is
+// opened from it. dump runs in the engine, open in the child.
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "engine/memory/shared_memory_table.h"
@@ -16,20 +18,24 @@ namespace ncr::memfd {
 namespace {
 
 constexpr std::string_view kPrefix = "/memfd:";
+constexpr std::string_view kAnonymous = "/dev/zero (deleted)";  // memory that processes share
 constexpr std::string_view kDeleted = " (deleted)";
 
 bool recognises(const FdProbe& probe) {
+  const bool anonymous = probe.link == kAnonymous && major(probe.stat.st_dev) == 0;
   return S_ISREG(probe.stat.st_mode) && probe.stat.st_nlink == 0 &&
-         probe.link.starts_with(kPrefix) && (probe.flags & O_PATH) == 0;
+         (probe.link.starts_with(kPrefix) || anonymous) && (probe.flags & O_PATH) == 0;
 }
 
 Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
   if (files.shared_memory() == nullptr) return Error::unsupported("memfds are not dumped here");
   schema::SharedMemory description;
-  std::string name = probe.link.substr(kPrefix.size());
-  if (name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
-  description.set_memfd(true);
-  description.set_name(name);
+  if (probe.link != kAnonymous) {
+    std::string name = probe.link.substr(kPrefix.size());
+    if (name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
+    description.set_memfd(true);
+    description.set_name(name);
+  }
   Fd readable = TRY(reopen(probe.local, O_RDONLY));
   record->mutable_memfd()->set_shmem_id(
       TRY(files.shared_memory()->add(std::move(readable), description)));

@@ -55,6 +55,29 @@ CR_TEST(memfd, mapping_and_descriptor_stay_one_object) {
   EXPECT_EQ(byte, 'b');
 }
 
+CR_TEST(memfd, a_private_mapping_of_shared_memory_sees_what_is_written_to_it) {
+  constexpr size_t kSize = 8192;
+  auto* shared = static_cast<char*>(
+      ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(shared, MAP_FAILED);
+  const std::string path = strf("/proc/self/map_files/%lx-%lx", reinterpret_cast<long>(shared),
+                                reinterpret_cast<long>(shared + kSize));
+  Fd fd = MUST(sys::open(path.c_str(), O_RDWR));
+  auto* own =
+      static_cast<char*>(::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd.get(), 0));
+  ASSERT_NE(own, MAP_FAILED);
+  shared[0] = 'a';
+  own[4096] = 'b';
+  checkpoint_restore();
+  EXPECT_EQ(own[0], 'a');
+  EXPECT_EQ(own[4096], 'b');
+  shared[1] = 'c';
+  EXPECT_EQ(own[1], 'c');
+  char byte = 0;
+  EXPECT_EQ(::pread(fd.get(), &byte, 1, 1), 1);
+  EXPECT_EQ(byte, 'c');
+}
+
 CR_TEST(memfd, keeps_name_seals_position_and_content) {
   Fd fd(MUST(SYSCALL(::memfd_create("sealed", MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create")));
   MUST(sys::write_all(fd, "content", 7));
