@@ -27,7 +27,9 @@ constexpr unsigned long kPagemapScan = _IOWR('f', 16, ScanArgument);
 constexpr uint64_t kIsFile = 1 << 2, kIsPresent = 1 << 3, kIsSwapped = 1 << 4, kIsZero = 1 << 5,
                    kIsGuard = 1 << 8;
 
+// Droppable pages are those that nobody must rely on, and may be secrets.
 bool has_private_pages(const schema::Vma& vma) {
+  if (vma.droppable()) return false;
   return vma.kind() == schema::VMA_ANONYMOUS || vma.kind() == schema::VMA_FILE_PRIVATE;
 }
 

@@ -68,6 +68,13 @@ TEST_P(PageRuns, reach_across_vmas_and_leave_out_shared_ones) {
             (RunSet{{address(0), 20}, {address(24), 16}, {address(41), 23}}));
 }
 
+TEST_P(PageRuns, leave_out_droppable_memory) {
+  TargetProcess target([&] { std::memset(at(0), 1, 3 * kPageSize); });
+  schema::Memory all = memory(target);
+  for (schema::Vma& vma : *all.mutable_vmas()) vma.set_droppable(true);
+  EXPECT_EQ(find(target, all), RunSet());
+}
+
 TEST_P(PageRuns, leave_out_guard_pages) {
   if (::madvise(at(0), kPageSize, kMadvGuardInstall) != 0) GTEST_SKIP() << "no guard regions";
   TargetProcess target([&] {
