@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,11 +71,51 @@ Result<Fd> make_temporary(FileRestorer& files, const schema::OpenFile& record) {
   return any;
 }
 
-Result<Fd> make_named(const schema::RegularFile& file, uint32_t id) {
-  std::string path = TRY(make_somewhere(file, id));
+// O_PATH descriptors of a file being made: as the tree sees it, and, if that is through a mount
+// that is read-only, through one that is not.
+struct Made {
+  Fd any;
+  Fd writable;
+  const Fd& to_fill() const { return writable.valid() ? writable : any; }
+};
+
+// A copy of the mount at `folder`, put in place nowhere.
+Result<Fd> writable_copy(const std::string& folder) {
+  Fd copy(TRY(SYSCALL(::open_tree(AT_FDCWD, folder.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
+                      "open_tree %s", folder.c_str())));
+  mount_attr attributes{};
+  attributes.attr_clr = MOUNT_ATTR_RDONLY;
+  TRY(SYSCALL(::mount_setattr(copy.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes),
+              "make a copy of the mount at %s writable", folder.c_str()));
+  return copy;
+}
+
+Result<Made> open_and_unlink(const std::string& path, const std::string& made_at, uint32_t mode) {
   Undo unlink(
-      [&] { (void)::unlinkat(AT_FDCWD, path.c_str(), S_ISDIR(file.mode()) ? AT_REMOVEDIR : 0); });
-  return sys::open(path.c_str(), O_PATH | O_NOFOLLOW);
+      [&] { (void)::unlinkat(AT_FDCWD, made_at.c_str(), S_ISDIR(mode) ? AT_REMOVEDIR : 0); });
+  Made made;
+  made.any = TRY(sys::open(path.c_str(), O_PATH | O_NOFOLLOW));
+  if (path != made_at) made.writable = TRY(sys::open(made_at.c_str(), O_PATH | O_NOFOLLOW));
+  return made;
+}
+
+Result<Made> make_on_read_only_mount(const schema::RegularFile& file, uint32_t id) {
+  const std::string folder = file.path().substr(0, file.path().rfind('/') + 1);
+  Fd copy = TRY(writable_copy(folder));
+  const std::string writable = strf("/proc/self/fd/%d/", copy.get());
+  schema::RegularFile there = file;
+  there.set_path(writable + file.path().substr(folder.size()));
+  const std::string path = TRY(make_somewhere(there, id));
+  return open_and_unlink(folder + path.substr(writable.size()), path, file.mode());
+}
+
+Result<Made> make_named(const schema::RegularFile& file, uint32_t id) {
+  Result<std::string> path = make_somewhere(file, id);
+  if (path.ok()) return open_and_unlink(path.value(), path.value(), file.mode());
+  if (path.error().os_error() != EROFS) return path.take_error();
+  Result<Made> made = make_on_read_only_mount(file, id);
+  if (made.ok()) return made;
+  return made.take_error().while_doing(path.error().text());
 }
 
 const schema::OpenFile* maker_of(const FileRestorer& files, const schema::OpenFile& record) {
@@ -88,7 +129,12 @@ Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
   const schema::RegularFile& file = record.regular_file();
   MissingFolders folders = TRY(MissingFolders::above(file.path()));
   const schema::OpenFile* maker = maker_of(files, record);
-  Fd any = TRY(maker != nullptr ? make_temporary(files, *maker) : make_named(file, record.id()));
+  Made made;
+  if (maker != nullptr)
+    made.any = TRY(make_temporary(files, *maker));
+  else
+    made = TRY(make_named(file, record.id()));
+  const Fd& any = made.to_fill();
   const schema::Ghost& ghost = file.ghost();
   if (S_ISREG(file.mode())) {
     Fd writable = TRY(reopen(any, O_WRONLY));
@@ -97,12 +143,12 @@ Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
   }
   TRY(SYSCALL(::fchownat(any.get(), "", ghost.uid(), ghost.gid(), AT_EMPTY_PATH), "chown %s",
               file.path().c_str()));
-  if (S_ISLNK(file.mode())) return any;
+  if (S_ISLNK(file.mode())) return std::move(made.any);
   const std::string path = strf("/proc/self/fd/%d", any.get());
   TRY(SYSCALL(::chmod(path.c_str(), file.mode() & 07777), "chmod %s", file.path().c_str()));
   timespec times[2] = {time_of(ghost.accessed_ns()), time_of(ghost.modified_ns())};
   TRY(SYSCALL(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat %s", file.path().c_str()));
-  return any;
+  return std::move(made.any);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "tests/engine/resources/reopening.h"
@@ -194,6 +196,38 @@ TEST_F(RegularFileTest, an_unlinked_file_gets_its_bytes_its_holes_and_its_size) 
   ASSERT_EQ(::pread(trip.opened(id), &byte, 1, 3 * 4096 + 99), 1);
   EXPECT_EQ(byte, 'b');
   EXPECT_EQ(::lseek(trip.opened(id), 0, SEEK_DATA), 8192);
+}
+
+// In a process of its own: 0, or what failed.
+int reopen_on_read_only_mount(const char* folder) {
+  if (::unshare(CLONE_NEWNS) != 0) return 77;
+  ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  if (::mount("test", folder, "tmpfs", 0, nullptr) != 0) return 77;
+  const std::string path = std::string(folder) + "/ghost";
+  Fd made = value_of(sys::open(path.c_str(), O_WRONLY | O_CREAT, 0604));
+  Fd fd = value_of(sys::open(path.c_str(), O_RDONLY));
+  made.close();
+  ::unlink(path.c_str());
+  if (::mount(nullptr, folder, nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) != 0) return 1;
+  Reopening trip;
+  const uint32_t id = trip.dump(fd.get());
+  Result<> restored = trip.restore();
+  if (!restored.ok()) std::fprintf(stderr, "%s\n", restored.error().text().c_str());
+  if (!restored.ok()) return 2;
+  struct stat now {};
+  if (::fstat(trip.opened(id), &now) != 0 || now.st_nlink != 0) return 3;
+  if ((now.st_mode & 07777) != 0604) return 4;
+  const std::string link =
+      value_of(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", trip.opened(id)).c_str()));
+  return link == path + " (deleted)" ? 0 : 5;
+}
+
+TEST_F(RegularFileTest, an_unlinked_file_comes_back_on_a_read_only_mount) {
+  const pid_t child = test::fork_child([this] { ::_exit(reopen_on_read_only_mount(dir_)); });
+  int status = 0;
+  ASSERT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(20)));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no mount namespace can be made";
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(RegularFileTest, an_unlinked_file_leaves_alone_what_has_its_name_now) {
