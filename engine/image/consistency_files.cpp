@@ -100,8 +100,9 @@ class Circles {
     enter(id, &path);
     while (!path.empty()) {
       Step& step = path.back();
-      // An epoll takes its targets when all files are open; one may be on its way through another.
-      if (step.file->has_epoll()) step.next = step.file->depends_on_size();
+      // An epoll takes its targets when all files are open, and a socket what is in flight in it:
+      // each may be on its way through another, or through itself.
+      if (step.file->has_epoll() || step.file->has_unix_socket()) step.next = step.file->depends_on_size();
       if (step.next == step.file->depends_on_size()) {
         states_[step.file->id()] = State::kClosed;
         path.pop_back();

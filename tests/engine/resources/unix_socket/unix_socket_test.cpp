@@ -387,6 +387,20 @@ TEST(unix_socket, sockets_that_had_one_name_in_turn_keep_their_own_peers) {
   }
 }
 
+TEST(unix_socket, sockets_in_flight_in_each_other_and_in_themselves_arrive) {
+  Pair pair(SOCK_DGRAM);
+  for (int from : {0, 1})
+    for (int which : {0, 1}) send_with_file(pair.end[from], "x", pair.end[which]);
+  ASSERT_EQ(round_trip({pair.end[0], pair.end[1]}).error, "");
+  std::string text;
+  for (int end : {0, 1})
+    for (int times = 0; times < 2; times++) {
+      Fd arrived(receive_file(pair.end[end], &text));
+      EXPECT_TRUE(arrived.valid());
+      EXPECT_EQ(text, "x");
+    }
+}
+
 TEST(unix_socket, datagram_sockets_stay_connected_to_a_name_outside) {
   Directory directory;
   std::string name = directory / "log";
