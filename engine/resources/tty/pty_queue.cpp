@@ -3,9 +3,9 @@
 // neither without giving it away, so it is taken and put back at once, by a process aside that
 // comes to its end even if we are killed; the processes at both ends stand still meanwhile. A line
 // that is not finished yet can be read only while the terminal is not canonical. Typed bytes are
-// put back with TIOCSTI, which goes through the line discipline at once; echo, signals and editing
-// are off meanwhile, so that each byte means itself. Written bytes go through the slave, with
-// output processing off.
+// put back with TIOCSTI, which goes through the line discipline at once, or through the master;
+// echo, signals and editing are off meanwhile, so that each byte means itself. Written bytes go
+// through the slave, with output processing off.
 #include "engine/resources/tty/pty_queue.h"
 
 #include <asm/termbits.h>
@@ -79,15 +79,65 @@ struct termios2 lines_only(const struct termios2& from) {
   return modes;
 }
 
-int put_back(int slave, const struct termios2& modes, std::string_view output,
+// How many bytes the slave can read when all of `input` has arrived: unfinished lines do not count,
+// nor do ends of file.
+size_t readable_of(std::string_view input, const struct termios2& modes) {
+  if ((modes.c_lflag & ICANON) == 0) return input.size();
+  size_t bytes = 0, lines = 0;
+  for (char byte : input) {
+    bytes += byte != 0 ? 1 : 0;
+    const auto code = static_cast<unsigned char>(byte);
+    const bool end =
+        byte == '\n' || byte == 0 || code == modes.c_cc[VEOL] || code == modes.c_cc[VEOL2];
+    if (end) lines = bytes;
+  }
+  return lines;
+}
+
+// What the master writes reaches the line discipline in the background. poll(2) waits for that
+// while there is nothing to read; what follows the last line is there a moment after it.
+void await_typed(int slave, size_t readable) {
+  constexpr int kMostNaps = 1000;
+  constexpr unsigned kNap = 1000;  // microseconds
+  for (int naps = 0; naps < kMostNaps; naps++) {
+    int now = 0;
+    (void)has_input(slave);
+    if (::ioctl(slave, FIONREAD, &now) != 0 || static_cast<size_t>(now) >= readable) break;
+    ::usleep(kNap);
+  }
+  if (readable != 0) ::usleep(kNap);
+}
+
+// As bytes of the master: for who is denied TIOCSTI (in a user namespace, for one).
+int type_by_master(int master, int slave, const struct termios2& modes, std::string_view input) {
+  const bool canonical = (modes.c_lflag & ICANON) != 0;
+  for (char byte : input) {
+    const char typed = canonical && byte == 0 ? kEndOfFile : byte;
+    const int failed = sys::code_of(::write(master, &typed, 1));
+    if (failed != 0) return failed;
+  }
+  await_typed(slave, readable_of(input, modes));
+  return 0;
+}
+
+int type(int master, int slave, const struct termios2& modes, std::string_view input) {
+  const bool canonical = (modes.c_lflag & ICANON) != 0;
+  for (size_t i = 0; i < input.size(); i++) {
+    char byte = canonical && input[i] == 0 ? kEndOfFile : input[i];
+    const int failed = sys::code_of(::ioctl(slave, TIOCSTI, &byte));
+    if (i == 0 && (failed == EPERM || failed == EIO))
+      return type_by_master(master, slave, modes, input);
+    if (failed != 0) return failed;
+  }
+  return 0;
+}
+
+int put_back(int master, int slave, const struct termios2& modes, std::string_view output,
              std::string_view input) {
   bool canonical = (modes.c_lflag & ICANON) != 0;
   struct termios2 typing = canonical ? lines_only(modes) : without_processing(modes);
   int failed = sys::code_of(::ioctl(slave, TCSETS2, &typing));
-  for (size_t i = 0; i < input.size() && failed == 0; i++) {
-    char byte = canonical && input[i] == 0 ? kEndOfFile : input[i];
-    failed = sys::code_of(::ioctl(slave, TIOCSTI, &byte));
-  }
+  if (failed == 0) failed = type(master, slave, modes, input);
   while (!output.empty() && failed == 0) {
     ssize_t sent = ::write(slave, output.data(), output.size());
     failed = sys::code_of(sent);
@@ -105,7 +155,7 @@ int take_and_put_back(int master, int slave, bool packet_mode, Queues* queues) {
   if (failed != 0) return failed;
   queues->output_size = drain(master, packet_mode ? 1 : 0, queues->output);
   queues->input_size = drain(slave, 0, queues->input);
-  return put_back(slave, modes, {queues->output, queues->output_size},
+  return put_back(master, slave, modes, {queues->output, queues->output_size},
                   {queues->input, queues->input_size});
 }
 
@@ -154,7 +204,7 @@ Result<> fill_queues(const Fd& master, const schema::Tty& record) {
     return Error::malformed("the modes of a terminal have the wrong size");
   memcpy(&modes, record.termios().data(), sizeof modes);
   Fd slave = TRY(open_slave_of(master));
-  int failed = put_back(slave.get(), modes, record.output(), record.input());
+  int failed = put_back(master.get(), slave.get(), modes, record.output(), record.input());
   if (failed != 0) return Error::system(failed, "put back what waited in a terminal");
   return {};
 }

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -18,6 +19,7 @@
 #include "tests/engine/resources/reopening.h"
 #include "tests/engine/resources/round_trip.h"
 #include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
 
 namespace ncr::tty {
 namespace {
@@ -169,6 +171,30 @@ TEST(tty, bytes_under_way_are_only_looked_at) {
   ASSERT_EQ(::tcgetattr(pty.slave.get(), &after), 0);
   EXPECT_EQ(after.c_lflag, modes.c_lflag);
   EXPECT_EQ(after.c_cc[VEOF], modes.c_cc[VEOF]);
+}
+
+// TIOCSTI takes CAP_SYS_ADMIN outside of any user namespace.
+TEST(tty, typed_bytes_are_put_back_where_simulated_input_is_denied) {
+  Pty pty;
+  type(pty.master, "a line\nunfinished");
+  ASSERT_NE(events(pty.slave) & POLLIN, 0);
+  const pid_t child = test::fork_child([&] {
+    if (::unshare(CLONE_NEWUSER) != 0) ::_exit(77);
+    for (int times = 0; times < 2; times++) {
+      schema::Tty seen;
+      if (!read_queues(pty.master, false, &seen).ok()) ::_exit(1);
+      if (seen.input() != "a line\nunfinished") ::_exit(2);
+    }
+    ::_exit(0);
+  });
+  int status = 0;
+  ASSERT_TRUE(test::wait_exit(child, &status, std::chrono::seconds(20)));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no user namespace can be made";
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(receive(pty.slave), "a line\n");
+  EXPECT_EQ(events(pty.slave) & POLLIN, 0);
+  type(pty.master, "\n");
+  EXPECT_EQ(receive(pty.slave), "unfinished\n");
 }
 
 TEST(tty, much_output_survives) {
