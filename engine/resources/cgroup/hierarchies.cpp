@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 namespace ncr::cgroup {
 namespace {
@@ -37,15 +38,28 @@ Result<> configure(const Fd& context, const std::string& controllers) {
   return {};
 }
 
-// Only for a hierarchy that exists: mounting what does not exist would make it.
-Result<Fd> mount_unseen(const std::string& controllers) {
+Result<Fd> create_mount(const std::string& controllers) {
   const char* type = controllers.empty() ? "cgroup2" : "cgroup";
   Fd context(TRY(SYSCALL(::fsopen(type, FSOPEN_CLOEXEC), "fsopen %s", type)));
   TRY(configure(context, controllers));
   TRY(SYSCALL(::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
               "fsconfig of %s %s", type, controllers.c_str()));
-  Fd mount(TRY(SYSCALL(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0), "fsmount of %s", type)));
-  return sys::open_at(mount, ".", O_RDONLY | O_DIRECTORY);
+  return Fd(TRY(SYSCALL(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0), "fsmount of %s", type)));
+}
+
+// Only for a hierarchy that exists: mounting what does not exist would make it. One that lost its
+// last mount a moment ago is taken down before it can be mounted again; until then the kernel
+// restarts the call, and finds that the context has been used (EBUSY; kernel/cgroup/cgroup-v1.c).
+Result<Fd> mount_unseen(const std::string& controllers) {
+  constexpr int kAttempts = 100;
+  constexpr useconds_t kPause = 10'000;
+  Result<Fd> mount = create_mount(controllers);
+  for (int i = 1; i < kAttempts && !mount.ok() && mount.error().os_error() == EBUSY; i++) {
+    ::usleep(kPause);
+    mount = create_mount(controllers);
+  }
+  if (!mount.ok()) return mount;
+  return sys::open_at(mount.value(), ".", O_RDONLY | O_DIRECTORY);
 }
 
 }  // namespace

@@ -29,6 +29,25 @@ TEST(CgroupHierarchies, one_that_is_not_there_is_refused) {
   EXPECT_FALSE(machine.value().open_root("name=nobody-has-this").ok());
 }
 
+// Takes a hierarchy down: it has no cgroup below its root, and this was its only mount.
+bool mount_and_close(const char* name) {
+  Fd context(::fsopen("cgroup", FSOPEN_CLOEXEC));
+  if (::fsconfig(context.get(), FSCONFIG_SET_STRING, "name", name, 0) != 0 ||
+      ::fsconfig(context.get(), FSCONFIG_SET_FLAG, "none", nullptr, 0) != 0 ||
+      ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0)
+    return false;
+  return Fd(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0)).valid();
+}
+
+TEST(CgroupHierarchies, one_that_is_being_taken_down_is_waited_for) {
+  if (!mount_and_close("nativecr-dying")) GTEST_SKIP() << "no cgroup v1 can be mounted";
+  Result<Hierarchies> machine = Hierarchies::look();
+  ASSERT_TRUE(machine.ok());
+  if (machine.value().own_in("name=nativecr-dying") == nullptr) GTEST_SKIP() << "it is gone";
+  Result<Fd> root = machine.value().open_root("name=nativecr-dying");
+  EXPECT_TRUE(root.ok()) << root.error().text();
+}
+
 // The same directory is found where nothing is mounted.
 TEST(CgroupHierarchies, an_unmounted_one_is_mounted_out_of_sight) {
   const int status = testing::in_child([] {
