@@ -19,6 +19,7 @@
 #include "engine/page_server.h"
 #include "engine/rehearsal.h"
 #include "engine/request.h"
+#include "engine/resources/aio_ring/aio_settle.h"
 #include "engine/resources/cgroup/cgroup_dump.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/namespaces/namespace_reading.h"
@@ -406,6 +407,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   clock.begin("look");
   TRY(look_at_tree(tree, vmas, gathered, request));
+  TRY(aio_ring::settle(tree.tasks(), &gathered.tasks, request));
   // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
   // all its companions.
   clock.begin("connections");

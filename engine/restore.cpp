@@ -22,6 +22,7 @@
 #include "engine/memory/lazy_ranges.h"
 #include "engine/memory/restorer_launch.h"
 #include "engine/memory/staged_memory.h"
+#include "engine/resources/aio_ring/aio_settle.h"
 #include "engine/resources/cgroup/cgroup_restore.h"
 #include "engine/resources/credentials/own_capabilities.h"
 #include "engine/resources/file_restorer.h"
@@ -291,6 +292,7 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   RestorePlan plan = TRY(plan_restore(image, request));
   plan.lazy_socket = lazy.get();
   if (!plan.renumbered) TRY(check_pids_free(plan));
+  TRY(aio_ring::check_machine(image));
   TRY(lsm::check_module(image, request));
   TRY(credentials::check_capabilities(image));
   // Beyond this point processes are made; a failure takes them away again.

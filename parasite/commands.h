@@ -1,5 +1,6 @@
 // The headers that declare the commands listed in pie/commands.inc.
 #pragma once
+#include "engine/resources/aio_ring/aio_ring.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/interval_timer/interval_timer.h"
 #include "engine/resources/membarrier/membarrier.h"

@@ -1,5 +1,6 @@
 // The headers that declare the steps listed in pie/steps.inc.
 #pragma once
+#include "engine/resources/aio_ring/aio_ring.h"
 #include "engine/resources/credentials/credentials.h"
 #include "engine/resources/file_lock/file_lock.h"
 #include "engine/resources/inotify/inotify.h"

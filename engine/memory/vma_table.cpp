@@ -114,7 +114,7 @@ void classify_internal(VmaLine* line) {
   } else if (path == "/anon_hugepage") {
     vma.set_kind(shared ? schema::VMA_SHMEM : schema::VMA_ANONYMOUS);
   } else if (path == "/[aio]") {
-    line->unsupported = "the ring of an asynchronous I/O context (io_setup)";
+    vma.set_kind(schema::VMA_AIO);
   }
 }
 
@@ -227,6 +227,8 @@ void parse_flags(std::string_view text, VmaLine* line) {
     i++;
   }
   if (on_fault && line->vma.lock() != 0) line->vma.set_lock(2);
+  // The kernel has these pages pinned, locked or not.
+  if (line->vma.kind() == schema::VMA_AIO) line->vma.clear_lock();
   schema::VmaKind kind = line->vma.kind();
   bool special =
       kind == schema::VMA_VDSO || kind == schema::VMA_VVAR || kind == schema::VMA_VSYSCALL;

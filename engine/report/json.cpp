@@ -36,6 +36,8 @@ const char* kind_name(schema::VmaKind kind) {
       return "shared memory";
     case schema::VMA_SYSV:
       return "System V shared memory";
+    case schema::VMA_AIO:
+      return "ring of asynchronous I/O";
     case schema::VMA_VDSO:
       return "vdso";
     case schema::VMA_VVAR:

@@ -87,7 +87,7 @@ TEST(vma_table, knows_the_objects_of_the_kernels_own_tmpfs) {
   EXPECT_EQ(named("/SYSV00000000 (deleted)", "rw-s").vma.kind(), schema::VMA_SYSV);
   EXPECT_EQ(named("/anon_hugepage (deleted)").vma.kind(), schema::VMA_ANONYMOUS);
   EXPECT_EQ(named("/anon_hugepage (deleted)", "rw-s").vma.kind(), schema::VMA_SHMEM);
-  EXPECT_NE(named("/[aio] (deleted)", "rw-s").unsupported, "");
+  EXPECT_EQ(named("/[aio] (deleted)", "rw-s").vma.kind(), schema::VMA_AIO);
   EXPECT_NE(named("anon_inode:[io_uring]", "rw-s").unsupported, "");
 }
 
