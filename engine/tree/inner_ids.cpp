@@ -46,6 +46,12 @@ void InnerIds::translate(schema::Task* task) const {
   if (space_ == nullptr) return;
   for (schema::Thread& thread : *task->mutable_threads())
     if (thread.has_credentials()) translate(thread.mutable_credentials());
+  if (!task->has_login_id()) return;
+  const std::optional<uint32_t> login = mapped(space_->uids(), task->login_id());
+  if (login.has_value())
+    task->set_login_id(*login);
+  else
+    task->clear_login_id();
 }
 
 template <class Node>
