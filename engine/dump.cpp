@@ -31,6 +31,7 @@
 #include "engine/tree/frozen_tree.h"
 #include "engine/tree/inner_ids.h"
 #include "engine/tree/inner_pids.h"
+#include "engine/tree/pid_spaces.h"
 
 namespace ncr {
 namespace {
@@ -189,9 +190,12 @@ void report_progress(const DumpRequest& request, const char* phase, uint64_t don
   if (request.callbacks.progress) request.callbacks.progress({phase, done, total});
 }
 
-// Once every room has had its say: docs/adr/0011.
+// Once every room has had its say: docs/adr/0011, docs/adr/0017.
 void number_as_inside(const InnerPids& pids, Gathered& gathered) {
-  for (schema::Task& task : gathered.tasks) pids.translate(&task);
+  const PidSpaces spaces(gathered.namespaces.records(), gathered.tasks.front());
+  for (schema::Task& task : gathered.tasks) pids.translate(&task, spaces);
+  for (schema::Namespace& record : gathered.namespaces.finished_records())
+    if (record.has_pid()) pids.translate(record.mutable_pid());
   for (schema::OpenFile* file : gathered.files.finished_records()) pids.translate(file);
   for (schema::PageMap& pages : gathered.pages) pids.translate(&pages);
 }
@@ -244,13 +248,16 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     for (uint32_t id : gathered.namespaces.of(i)) gathered.tasks[i].add_namespaces(id);
+    gathered.tasks[i].set_pid_namespace_of_children(gathered.namespaces.of_children(i));
     gathered.files.set_mount_namespace(gathered.namespaces.of(i, schema::Namespace::kMnt));
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),
               "task %d (%s)", task.pid, task.comm.c_str());
   }
   TRY(namespaces.finish(gathered.blockers));
   TRY(gathered.cgroup_dump.finish(gathered.tasks, &gathered.cgroups));
-  TRY(session::preflight_tree(tree.tasks(), request.shell_job, gathered.blockers));
+  const PidSpaces spaces(gathered.namespaces.records(), gathered.tasks.front());
+  TRY(session::preflight_tree(tree.tasks().front(), gathered.tasks, spaces, request.shell_job,
+                              gathered.blockers));
   TRY(gathered.files.check(request, gathered.blockers));
   if (!gathered.blockers.empty()) return gathered.blockers.as_error();
   return {};

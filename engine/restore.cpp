@@ -47,12 +47,12 @@ std::vector<uint32_t> threads_of(const RestorePlan& plan) {
   return threads;
 }
 
-// With our numbers of them.
-std::vector<std::pair<const schema::Task*, pid_t>> live_tasks(const RestorePlan& plan,
-                                                              const BirthRegister& born) {
-  std::vector<std::pair<const schema::Task*, pid_t>> tasks;
+std::vector<cgroup::BornTask> live_tasks(const RestorePlan& plan, const BirthRegister& born) {
+  std::vector<cgroup::BornTask> tasks;
   for (size_t i = 0; i < plan.tasks.size(); i++)
-    if (plan.tasks[i].live()) tasks.emplace_back(plan.tasks[i].record, born.outer(i));
+    if (plan.tasks[i].live())
+      tasks.push_back(
+          {plan.tasks[i].record, born.outer(i), plan.spaces.depth(plan.tasks[i].pid_space)});
   return tasks;
 }
 

@@ -84,7 +84,8 @@ Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& reque
   for (const schema::Namespace& record : image.namespaces)
     for (uint32_t id : image.tasks[0].namespaces())
       if (record.id() == id && record.has_pid()) plan.renumbered = true;
-  plan.tasks = TRY(plan_forks(records, request.shell_job));
+  plan.spaces = PidSpaces(image.namespaces, image.tasks.front());
+  plan.tasks = TRY(plan_forks(records, plan.spaces, request.shell_job));
   TRY(assign_files(image.files, &plan));
   for (TaskPlan& task : plan.tasks)
     if (task.live()) {

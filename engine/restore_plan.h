@@ -8,6 +8,7 @@
 #include "engine/image/image_reader.h"
 #include "engine/request.h"
 #include "engine/resources/step_list.h"
+#include "engine/tree/pid_spaces.h"
 
 namespace ncr {
 
@@ -17,6 +18,8 @@ struct TaskPlan {
   const schema::Task* record = nullptr;  // null for a helper
   pid_t pid = 0;                 // 0: a helper that takes any number that the image does not use
   pid_t pgid = 0;                // 0: the group of whoever asked for the restore
+  uint32_t pid_space = 0;        // it is born in (engine/tree/pid_spaces.h)
+  std::vector<pid_t> numbers;    // there and above, `pid` last; none if that is 0
   size_t creator = 0;            // index of the process that clones it; the root's is its own
   bool as_sibling = false;       // cloned with CLONE_PARENT: a child of its creator's parent
   std::vector<size_t> children;  // indices into RestorePlan::tasks, in fork order
@@ -33,11 +36,14 @@ struct TaskPlan {
   StepList steps;                    // process-wide, run by the leader
   std::vector<StepList> thread_steps;  // per thread of the record
 
+  // Its number as a process in a space above its own, or in that, has it.
+  pid_t number_at(size_t depth) const { return numbers[numbers.size() - 1 - depth]; }
   bool live() const { return record != nullptr && record->state() != schema::TASK_ZOMBIE; }
 };
 
 struct RestorePlan {
   const Image* image = nullptr;
+  PidSpaces spaces;
   std::vector<TaskPlan> tasks;  // tasks[0] is the root; creators before whom they create
   int service_fd_base = 0;      // above every descriptor number of the image
   bool renumbered = false;      // the root gets its number in another pid namespace than ours

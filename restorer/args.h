@@ -101,9 +101,10 @@ struct StepSet {
 };
 
 struct ThreadArgs {
-  int32_t tid;
-  uint32_t index;  // in the record; 0 is the leader
-  uint64_t stack;  // lowest address of its stack in the area
+  int32_t tid;             // as the image has it
+  uint32_t index;          // in the record; 0 is the leader
+  Array<int32_t> numbers;  // set_tid of clone3(2): in our own pid namespace, then in those above
+  uint64_t stack;          // lowest address of its stack in the area
   uint64_t stack_size;
   uint64_t park;      // futex word of its own in the area; stays 0 for ever
   uint64_t restorer;  // RestorerArgs

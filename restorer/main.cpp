@@ -145,8 +145,8 @@ void make_threads(const Session& session) {
     args.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     args.stack = thread.stack;
     args.stack_size = thread.stack_size;
-    args.set_tid = reinterpret_cast<uint64_t>(&thread.tid);
-    args.set_tid_size = 1;
+    args.set_tid = thread.numbers.address;
+    args.set_tid_size = thread.numbers.count;
     pie::Ret ret = clone_when_free(args, thread);
     if (!ret.ok()) fail(session, Act::kThread, ret.err(), static_cast<uint64_t>(thread.tid));
   }

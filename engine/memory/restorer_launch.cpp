@@ -57,6 +57,7 @@ class Launcher {
   Result<> fill_area();
   Result<wire::MmMap> mm_fields(RestorerArea& area) const;
   Result<uint32_t> executable() const;
+  std::vector<int32_t> numbers_of(size_t thread) const;
   wire::StepSet put(RestorerArea& area, const EncodedSteps& steps) const;
   std::vector<AddressRange> taken() const;
 
@@ -110,8 +111,9 @@ Result<> Launcher::find_places() {
   uint64_t payload = sizeof(wire::RestorerArgs) + memory_.auxv().size() + steps_.size();
   uint64_t pieces = 16;
   for (const EncodedSteps& steps : thread_steps_) {
-    payload += steps.size() + sizeof(wire::ThreadArgs) + sizeof(uint64_t);
-    pieces += 6;
+    payload += steps.size() + sizeof(wire::ThreadArgs) + sizeof(uint64_t) +
+               numbers_of(0).size() * sizeof(int32_t);
+    pieces += 7;
   }
   // Every mapping we have may be moved, and every gap between them unmapped.
   const auto vmas = static_cast<uint64_t>(memory_.vmas_size());
@@ -218,6 +220,12 @@ Result<wire::MmMap> Launcher::mm_fields(RestorerArea& area) const {
                      .exe_fd = exe_fd};
 }
 
+std::vector<int32_t> Launcher::numbers_of(size_t thread) const {
+  const pid_t tid = launch_.task.threads(static_cast<int>(thread)).tid();
+  if (launch_.spaces == nullptr) return {tid};
+  return launch_.spaces->numbers(launch_.spaces->of(launch_.task), tid);
+}
+
 wire::StepSet Launcher::put(RestorerArea& area, const EncodedSteps& steps) const {
   return {area.put_steps(steps.process), area.put_steps(steps.thread), area.put_steps(steps.late),
           area.put_steps(steps.credentials)};
@@ -232,6 +240,7 @@ Result<> Launcher::fill_area() {
     const uint64_t word = 0;
     threads.push_back({.tid = launch_.task.threads(static_cast<int>(i)).tid(),
                        .index = static_cast<uint32_t>(i),
+                       .numbers = area.put(numbers_of(i)),
                        .stack = area.take_stack(),
                        .stack_size = RestorerArea::kStackSize,
                        .park = area.put(&word, sizeof word),

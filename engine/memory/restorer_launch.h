@@ -8,6 +8,7 @@
 #include "engine/image/image_reader.h"
 #include "engine/memory/sync_page.h"
 #include "engine/resources/step_list.h"
+#include "engine/tree/pid_spaces.h"
 
 namespace ncr {
 
@@ -18,8 +19,9 @@ struct RestorerLaunch {
   const StepList& steps;                      // of the process
   const std::vector<StepList>& thread_steps;  // per thread of the record
   SyncPage& sync;
-  size_t task_index;  // in RestorePlan::tasks
-  int exe_fd;         // becomes /proc/PID/exe and is closed; -1: keep ours
+  size_t task_index;                  // in RestorePlan::tasks
+  int exe_fd;                         // becomes /proc/PID/exe and is closed; -1: keep ours
+  const PidSpaces* spaces = nullptr;  // of the image; null: it has one
 };
 
 // Runs in the child, last: all signals blocked, descriptors installed, children forked. Returns

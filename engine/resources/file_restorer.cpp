@@ -60,14 +60,13 @@ Result<> place_all(const std::map<int, Place>& table) {
 }
 
 // Who gets SIGIO. A process that is gone by now gets nothing, as before.
-Result<> set_owner(int fd, const schema::OpenFile& file) {
+Result<> set_owner(int fd, const schema::OpenFile& file, pid_t number) {
   const schema::FileOwner& owner = file.owner();
   if (owner.signal() != 0)
     TRY(SYSCALL(::fcntl(fd, F_SETSIG, owner.signal()), "fcntl F_SETSIG %d", owner.signal()));
-  if (owner.pid() != 0) {
-    f_owner_ex target{static_cast<decltype(f_owner_ex::type)>(owner.type()), owner.pid()};
-    Result<int> set =
-        SYSCALL(::fcntl(fd, F_SETOWN_EX, &target), "fcntl F_SETOWN_EX %d", owner.pid());
+  if (number != 0) {
+    f_owner_ex target{static_cast<decltype(f_owner_ex::type)>(owner.type()), number};
+    Result<int> set = SYSCALL(::fcntl(fd, F_SETOWN_EX, &target), "fcntl F_SETOWN_EX %d", number);
     if (!set.ok() && set.error().os_error() != ESRCH) return set.take_error();
   }
   if ((file.flags() & O_ASYNC) == 0) return {};
@@ -90,6 +89,10 @@ struct FileRestorer::Impl {
   const tty::OrphanTerminals* orphans = nullptr;
   size_t opening = 0;      // index of the task whose files are being opened
   std::vector<Fd> kept{};  // for the caller
+
+  pid_t number(pid_t of_root) const {
+    return plan.spaces.in(plan.tasks[opening].pid_space, of_root);
+  }
 
   void find_groups() {
     for (const auto& [id, file] : plan.image->files) {
@@ -178,7 +181,7 @@ struct FileRestorer::Impl {
         continue;
       TRY_WHILE(file_lock::take_lease(descriptor.number(), file->second.lease()), "fd %d (%s)",
                 descriptor.number(), file->second.path().c_str());
-      TRY(set_owner(descriptor.number(), file->second));
+      TRY(set_owner(descriptor.number(), file->second, number(file->second.owner().pid())));
     }
     return {};
   }
@@ -268,7 +271,8 @@ Result<> FileRestorer::install(const schema::Task& task) {
   for (uint32_t id : mine.owned_files) {
     const schema::OpenFile& file = impl_->plan.image->files.at(id);
     if (impl_->inherited(file) == nullptr)
-      TRY_WHILE(set_owner(impl_->opened.at(id), file), "file %u (%s)", id, file.path().c_str());
+      TRY_WHILE(set_owner(impl_->opened.at(id), file, number(file.owner().pid())), "file %u (%s)",
+                id, file.path().c_str());
   }
   std::map<int, Place> table;
   TRY(impl_->add_executables(index, &table));
@@ -293,6 +297,8 @@ Result<int> FileRestorer::opened(uint32_t file_id) const {
     return Error::malformed(strf("file %u was not opened by any ancestor", file_id));
   return found->second;
 }
+
+pid_t FileRestorer::number(pid_t of_root) const { return impl_->number(of_root); }
 
 void FileRestorer::stash(uint64_t group_id, const std::string& key, Fd fd) {
   impl_->stash[{group_id, key}] = std::move(fd);

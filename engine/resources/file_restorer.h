@@ -35,6 +35,8 @@ class FileRestorer {
   // Whether it is made when every process exists (FdRoom::open_late).
   bool is_late(uint32_t file_id) const;
   const RestorePlan& plan() const;
+  // Of the image, as the task whose files these are has it; 0: it cannot see that process.
+  pid_t number(pid_t of_root) const;
   void stash(uint64_t group_id, const std::string& key, Fd fd);
   Fd take(uint64_t group_id, const std::string& key);  // invalid if none
   const schema::OpenFile* record(uint32_t file_id) const;

@@ -150,6 +150,9 @@ struct NamespaceProbe {
   // Gives the id of a namespace that this one refers to, whoever is in it; 0: the engine's own.
   // `where` is for messages. Null where dump runs beside others.
   std::function<Result<uint32_t>(const Fd& nsfs, const std::string& where)> refer = nullptr;
+  // The id of a pid namespace below that of the tree's root; 0: it is another one. Null like
+  // `refer`.
+  std::function<uint32_t(uint64_t inode)> nested_pids = nullptr;
   std::vector<int> deserted = {};  // of nsfs: namespaces of the tree that no task is in
 };
 

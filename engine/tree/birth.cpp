@@ -10,11 +10,13 @@
 
 #include <linux/sched.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <optional>
@@ -32,8 +34,11 @@ namespace {
 
 constexpr int kMostTries = 200;
 
-bool is_of_the_tree(const Nursery& nursery, pid_t tid) {
-  if (nursery.namespaces.renumbers()) return true;  // the pid namespace is the tree's own
+bool is_of_the_tree(const Nursery& nursery, const TaskPlan& task) {
+  const pid_t tid = task.pid;
+  if (nursery.namespaces.renumbers() || task.pid_space != 0)
+    return true;  // the pid namespace is the tree's own
+
   Result<std::string> status = sys::read_file(strf("/proc/%d/status", tid).c_str());
   if (!status.ok()) return true;  // gone meanwhile
   size_t at = status.value().find("\nTgid:\t");
@@ -41,19 +46,19 @@ bool is_of_the_tree(const Nursery& nursery, pid_t tid) {
       at == std::string::npos
           ? 0
           : static_cast<pid_t>(std::strtol(status.value().c_str() + at + 7, nullptr, 10));
-  for (const TaskPlan& task : nursery.plan.tasks)
-    if (task.pid == process) return true;
-  return false;
+  return std::any_of(nursery.plan.tasks.begin(), nursery.plan.tasks.end(),
+                     [process](const TaskPlan& other) { return other.pid == process; });
 }
 
-Result<pid_t> clone_with_number(uint64_t flags, pid_t pid) {
+// In the namespace it is born in, and in those above that are the tree's.
+Result<pid_t> clone_with_numbers(uint64_t flags, const std::vector<pid_t>& numbers) {
   clone_args args{};
   args.flags = flags;
   args.exit_signal = (flags & CLONE_PARENT) != 0 ? 0 : SIGCHLD;
-  args.set_tid = reinterpret_cast<uint64_t>(&pid);
-  args.set_tid_size = 1;
-  Result<long> cloned =
-      SYSCALL(::syscall(SYS_clone3, &args, sizeof args), "clone3 with process number %d", pid);
+  args.set_tid = reinterpret_cast<uint64_t>(numbers.data());
+  args.set_tid_size = numbers.size();
+  Result<long> cloned = SYSCALL(::syscall(SYS_clone3, &args, sizeof args),
+                                "clone3 with process number %d", numbers.back());
   if (!cloned.ok() && cloned.error().os_error() == EPERM)
     return cloned.take_error().while_doing(
         "choosing process numbers needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the pid "
@@ -65,12 +70,16 @@ Result<pid_t> clone_with_number(uint64_t flags, pid_t pid) {
 // us may be another's.
 Result<pid_t> clone_process(const Nursery& nursery, const TaskPlan& task, uint64_t flags) {
   for (int attempt = 0;; attempt++) {
-    pid_t pid = task.pid != 0 ? task.pid : TRY(spare_pid(nursery.plan, attempt));
-    Result<pid_t> cloned = clone_with_number(flags, pid);
+    // Of no helper does it matter which number it has, if it is the same everywhere.
+    std::vector<pid_t> numbers = task.numbers;
+    if (numbers.empty())
+      numbers.assign(nursery.plan.spaces.depth(task.pid_space) + 1,
+                     TRY(spare_pid(nursery.plan, attempt)));
+    Result<pid_t> cloned = clone_with_numbers(flags, numbers);
     if (cloned.ok() || cloned.error().os_error() != EEXIST) return cloned;
-    if (attempt == kMostTries || (task.pid != 0 && !is_of_the_tree(nursery, pid)))
+    if (attempt == kMostTries || (task.pid != 0 && !is_of_the_tree(nursery, task)))
       return Error::system(EEXIST, strf("process number %d of the image was taken meanwhile, by %s",
-                                        pid, holder_of(pid).c_str()));
+                                        task.pid, holder_of(task.pid).c_str()));
     timespec pause{0, task.pid != 0 ? 1'000'000 : 0};
     ::nanosleep(&pause, nullptr);
   }
@@ -167,8 +176,7 @@ class Birth {
     } else {
       // The root dies with the coordinator that traces it, and everybody dies with the parent.
       TRY(SYSCALL(::prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl PR_SET_PDEATHSIG"));
-      if (::getppid() != nursery_.born.inner(real_parent(index_)))
-        return Error::gone("its parent died");
+      if (::getppid() != number_here(real_parent(index_))) return Error::gone("its parent died");
     }
     TRY(register_birth());
     if (plan().live()) TRY(nursery_.cgroups.enter(record(), &cgroups_));
@@ -177,9 +185,21 @@ class Birth {
     return index_ == 0 ? make_namespaces() : enter_namespaces();
   }
 
+  // As we number a process of the tree; 0: it is in a pid namespace above, or beside ours.
+  pid_t number_here(size_t index) const {
+    const TaskPlan& task = nursery_.plan.tasks[index];
+    const PidSpaces& spaces = nursery_.plan.spaces;
+    const size_t depth = spaces.depth(plan().pid_space);
+    uint32_t at = task.pid_space;
+    while (spaces.depth(at) > depth) at = spaces.above(at);
+    if (at != plan().pid_space) return 0;
+    return task.pid != 0 ? task.number_at(depth) : nursery_.born.inner(index);
+  }
+
   Result<> register_birth() const {
-    nursery_.born.set_inner(index_, ::getpid());
-    pid_t outer = ::getpid();
+    const pid_t inner = plan().pid != 0 ? plan().pid : ::getpid();
+    nursery_.born.set_inner(index_, inner);
+    pid_t outer = inner;
     if (nursery_.outer_proc.valid()) {
       std::string self = TRY(sys::read_link_at(nursery_.outer_proc, "self"));
       outer = static_cast<pid_t>(std::strtol(self.c_str(), nullptr, 10));
@@ -205,7 +225,13 @@ class Birth {
   Result<> enter_namespaces() const {
     if (nursery_.namespaces.empty() || !plan().live()) return {};
     const schema::Task* creator = memory_parent();
+    if (begins_pid_namespace())
+      TRY(nursery_.namespaces.fill_late(plan().pid_space, nursery_.shared_memory));
     return creator == nullptr ? Result<>() : nursery_.namespaces.enter(record(), *creator);
+  }
+
+  bool begins_pid_namespace() const {
+    return index_ != 0 && plan().pid_space != nursery_.plan.tasks[plan().creator].pid_space;
   }
 
   size_t real_parent(size_t index) const {
@@ -235,14 +261,15 @@ class Birth {
       const size_t child = plan().children[at];
       const TaskPlan& task = nursery_.plan.tasks[child];
       uint64_t flags = (task.as_sibling ? uint64_t{CLONE_PARENT} : 0) |
-                       (task.shares_files ? uint64_t{CLONE_FILES} : 0);
+                       (task.shares_files ? uint64_t{CLONE_FILES} : 0) |
+                       (task.pid_space != plan().pid_space ? uint64_t{CLONE_NEWPID} : 0);
       pid_t pid = TRY(clone_process(nursery_, task, flags));
       if (pid == 0) {
         index_ = child;
         is_child_ = true;
         return {};
       }
-      nursery_.born.set_inner(child, pid);
+      nursery_.born.set_inner(child, task.pid != 0 ? task.pid : pid);
     }
     return {};
   }
@@ -252,7 +279,10 @@ class Birth {
     const TreeCounts& counts = nursery_.counts;
     if (leaves_group_it_founds(plan()))
       TRY(wait_for(kJoined, counts.processes - counts.helpers - counts.founders_that_leave));
-    TRY(session::join(plan(), nursery_.callers_group));
+    const pid_t group = plan().pgid == 0 ? nursery_.callers_group : plan().pgid;
+    const pid_t here = nursery_.plan.spaces.in(plan().pid_space, group);
+    // One that is led from a pid namespace above was inherited (engine/tree/fork_model.h).
+    if (here != 0 || plan().pid_space == 0) TRY(session::join(here));
     // A helper above us dies soon, as it should.
     if (nursery_.plan.tasks[plan().creator].helper && !plan().as_sibling)
       TRY(SYSCALL(::prctl(PR_SET_PDEATHSIG, 0), "prctl PR_SET_PDEATHSIG"));
@@ -268,8 +298,8 @@ class Birth {
   Result<> wait_for_helpers() const {
     for (size_t child : plan().children) {
       if (!nursery_.plan.tasks[child].helper) continue;
-      TRY(SYSCALL(::waitpid(nursery_.born.inner(child), nullptr, __WALL), "waitpid %d (a helper)",
-                  nursery_.born.inner(child)));
+      TRY(SYSCALL(::waitpid(number_here(child), nullptr, __WALL), "waitpid %d (a helper)",
+                  number_here(child)));
       sync().add(kHelpersGone);
     }
     if (!plan().temporary_subreaper || index_ == 0) return {};
@@ -280,9 +310,11 @@ class Birth {
 
   Result<> wait_for_zombies() const {
     if (nursery_.counts.zombies + nursery_.counts.helpers == 0) return {};
-    for (const TaskPlan& task : nursery_.plan.tasks)
+    for (size_t i = 0; i < nursery_.plan.tasks.size(); i++) {
+      const TaskPlan& task = nursery_.plan.tasks[i];
       if (task.record != nullptr && !task.live() && task.record->ppid() == plan().pid)
-        TRY(zombie::await(task.pid));
+        TRY(zombie::await(number_here(i)));
+    }
     // Setting the default action of SIGCHLD drops what our helpers and zombies have left pending
     // (sigaction(2)).
     ::signal(SIGCHLD, SIG_DFL);
@@ -303,15 +335,31 @@ class Birth {
     return {};
   }
 
+  // Its children to come are to be born in a pid namespace below: pid_for_children.
+  Result<> place_children() const {
+    const uint32_t space = record().pid_namespace_of_children();
+    if (space == 0) return {};
+    for (size_t i = 0; i < nursery_.plan.tasks.size(); i++) {
+      const TaskPlan& first = nursery_.plan.tasks[i];
+      if (!first.live() || first.pid_space != space || first.numbers.front() != 1) continue;
+      Fd process = TRY(sys::pidfd_open(number_here(i)));
+      TRY(SYSCALL(::setns(process.get(), CLONE_NEWPID), "setns to a pid namespace for children"));
+      return {};
+    }
+    return Error::malformed(strf("pid namespace %u has no first process", space));
+  }
+
   Result<> become_task() const {
     ChildTask child{record(), nursery_.request, &nursery_.files};
     for (const TaskRoom* room : task_rooms())
       if (room->restore != nullptr) TRY_WHILE(room->restore(child), "%s", room->name);
+    TRY(place_children());
     if (nursery_.plan.lazy_socket >= 0)
       TRY(hand_over_memory(nursery_.plan.lazy_socket, plan().pid));
     TRY(install_files());
     return enter_restorer({*nursery_.plan.image, record(), nursery_.plan.shift, plan().steps,
-                           plan().thread_steps, nursery_.sync, index_, plan().exe_fd});
+                           plan().thread_steps, nursery_.sync, index_, plan().exe_fd,
+                           &nursery_.plan.spaces});
   }
 
   const Nursery& nursery_;

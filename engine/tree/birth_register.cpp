@@ -26,14 +26,15 @@ BirthRegister::~BirthRegister() {
   if (entries_ != nullptr) ::munmap(entries_, count_ * sizeof(Entry));
 }
 
-Result<std::unordered_map<pid_t, pid_t>> outer_threads(pid_t outer) {
+Result<std::unordered_map<pid_t, pid_t>> outer_threads(pid_t outer, size_t depth) {
   std::unordered_map<pid_t, pid_t> by_inner;
   const std::string directory = strf("/proc/%d/task", outer);
   std::vector<pid_t> tids = TRY(numbered_entries(Fd(), directory.c_str()));
   for (pid_t tid : tids) {
     std::string text = TRY(sys::read_file(strf("%s/%d/status", directory.c_str(), tid).c_str()));
     proc::Status status = TRY(proc::parse_status(text));
-    by_inner.emplace(status.ns_pids.empty() ? tid : status.ns_pids.back(), tid);
+    const std::vector<pid_t>& numbers = status.ns_pids;
+    by_inner.emplace(numbers.size() <= depth ? tid : numbers[numbers.size() - 1 - depth], tid);
   }
   return by_inner;
 }

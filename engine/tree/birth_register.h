@@ -36,7 +36,8 @@ class [[nodiscard]] BirthRegister {
   size_t count_;
 };
 
-// Our numbers of the threads of process `outer`, by those of its own pid namespace.
-Result<std::unordered_map<pid_t, pid_t>> outer_threads(pid_t outer);
+// Our numbers of the threads of process `outer`, by those of the pid namespace that is `depth`
+// above its own.
+Result<std::unordered_map<pid_t, pid_t>> outer_threads(pid_t outer, size_t depth);
 
 }  // namespace ncr

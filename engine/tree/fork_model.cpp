@@ -12,8 +12,9 @@ constexpr size_t kOutside = static_cast<size_t>(-1);
 
 class Model {
  public:
-  explicit Model(const std::vector<TaskPlan>& plan)
+  Model(const std::vector<TaskPlan>& plan, const PidSpaces& spaces)
       : plan_(plan),
+        spaces_(spaces),
         tasks_(plan.size()),
         parents_(plan.size(), kOutside),
         born_(plan.size(), false) {}
@@ -73,6 +74,8 @@ class Model {
   Result<> join_group(size_t index) {
     const TaskPlan& task = plan_[index];
     if (task.helper || tasks_[index].pgid == task.pgid) return {};
+    // It has what it inherited: setpgid(2) knows the groups of one's own pid namespace only.
+    if (task.pgid != 0 && spaces_.in(task.pid_space, task.pgid) == 0) return {};
     if (task.pgid == 0) {
       if (tasks_[index].sid != kCallersSession)
         return Error::malformed(strf("task %d cannot join a group outside its session", task.pid));
@@ -94,6 +97,7 @@ class Model {
   }
 
   const std::vector<TaskPlan>& plan_;
+  const PidSpaces& spaces_;
   std::vector<ModelTask> tasks_;
   std::vector<size_t> parents_;
   std::vector<bool> born_;
@@ -102,8 +106,9 @@ class Model {
 
 }  // namespace
 
-Result<std::vector<ModelTask>> play_forks(const std::vector<TaskPlan>& plan) {
-  return Model(plan).play();
+Result<std::vector<ModelTask>> play_forks(const std::vector<TaskPlan>& plan,
+                                          const PidSpaces& spaces) {
+  return Model(plan, spaces).play();
 }
 
 }  // namespace ncr

@@ -20,6 +20,7 @@ struct ModelTask {
 
 // The state after every helper has exited, by index of the plan. An error says which call the
 // kernel would refuse.
-Result<std::vector<ModelTask>> play_forks(const std::vector<TaskPlan>& plan);
+Result<std::vector<ModelTask>> play_forks(const std::vector<TaskPlan>& plan,
+                                          const PidSpaces& spaces);
 
 }  // namespace ncr

@@ -19,8 +19,10 @@ constexpr size_t kNone = static_cast<size_t>(-1);
 
 class ForkPlanner {
  public:
-  ForkPlanner(const std::vector<const schema::Task*>& tasks, ShellJob shell_job)
-      : count_(tasks.size()),
+  ForkPlanner(const std::vector<const schema::Task*>& tasks, const PidSpaces& spaces,
+              ShellJob shell_job)
+      : spaces_(spaces),
+        count_(tasks.size()),
         shell_job_(shell_job),
         parent_(count_, kNone),
         depth_(count_, 0),
@@ -30,6 +32,7 @@ class ForkPlanner {
       plan.record = task;
       plan.pid = task->pid();
       plan.pgid = task->pgid();
+      plan.pid_space = spaces.of(*task);
       plan.creator = kNone;
       index_[task->pid()] = plan_.size();
       plan_.push_back(std::move(plan));
@@ -44,6 +47,7 @@ class ForkPlanner {
     TRY(place_orphans());
     TRY(lead_dead_groups());
     std::vector<TaskPlan> ordered = TRY(in_order_of_creation());
+    TRY(number(ordered));
     TRY(check(ordered));
     return ordered;
   }
@@ -172,13 +176,23 @@ class ForkPlanner {
     return plan_.size() - 1;
   }
 
+  // Of those that see the dead leader's number in their own pid namespace.
+  size_t deepest_member(pid_t group, size_t first) const {
+    size_t deepest = first;
+    for (size_t i = first; i < count_; i++)
+      if (plan_[i].pgid == group && spaces_.in(plan_[i].pid_space, group) != 0 &&
+          spaces_.depth(plan_[i].pid_space) > spaces_.depth(plan_[deepest].pid_space))
+        deepest = i;
+    return deepest;
+  }
+
   Result<> lead_dead_groups() {
     for (size_t i = 0; i < count_; i++) {
       pid_t group = plan_[i].pgid;
       if (group == 0) continue;
       auto leader = index_.find(group);
       if (leader == index_.end())
-        add_helper(group, group, i);
+        add_helper(group, group, deepest_member(group, i));
       else
         plan_[leader->second].founds_group = true;
     }
@@ -221,8 +235,28 @@ class ForkPlanner {
     return ordered;
   }
 
+  // A process is born where its creator is, or is the first of a new pid namespace right below.
+  Result<> number(std::vector<TaskPlan>& ordered) const {
+    for (size_t i = 0; i < ordered.size(); i++) {
+      TaskPlan& task = ordered[i];
+      const uint32_t of_creator = ordered[task.creator].pid_space;
+      if (task.helper) task.pid_space = of_creator;
+      if (task.pid == 0) continue;
+      task.numbers = spaces_.numbers(task.pid_space, task.pid);
+      const bool known = std::count(task.numbers.begin(), task.numbers.end(), 0) == 0;
+      const bool begins_it =
+          task.numbers.front() == 1 && spaces_.above(task.pid_space) == of_creator;
+      if (!known || (i > 0 && task.pid_space != of_creator && !begins_it))
+        return Error::unsupported(
+            strf("no order of forks makes this process tree: process %d would be born in another "
+                 "pid namespace than its own",
+                 task.pid));
+    }
+    return {};
+  }
+
   Result<> check(const std::vector<TaskPlan>& ordered) {
-    Result<std::vector<ModelTask>> outcome = play_forks(ordered);
+    Result<std::vector<ModelTask>> outcome = play_forks(ordered, spaces_);
     if (!outcome.ok())
       return Error::unsupported(
           strf("no order of forks makes this process tree: %s", outcome.error().text().c_str()));
@@ -243,6 +277,7 @@ class ForkPlanner {
     return {};
   }
 
+  const PidSpaces& spaces_;
   size_t count_;  // tasks of the image; helpers follow
   ShellJob shell_job_;
   std::vector<TaskPlan> plan_;
@@ -257,9 +292,9 @@ class ForkPlanner {
 }  // namespace
 
 Result<std::vector<TaskPlan>> plan_forks(const std::vector<const schema::Task*>& tasks,
-                                         ShellJob shell_job) {
+                                         const PidSpaces& spaces, ShellJob shell_job) {
   if (tasks.empty()) return Error::malformed("the image holds no task");
-  return ForkPlanner(tasks, shell_job).plan();
+  return ForkPlanner(tasks, spaces, shell_job).plan();
 }
 
 }  // namespace ncr

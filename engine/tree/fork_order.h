@@ -15,12 +15,13 @@
 #include "engine/base/result.h"
 #include "engine/request.h"
 #include "engine/restore_plan.h"
+#include "engine/tree/pid_spaces.h"
 
 namespace ncr {
 
 // `tasks`: parents before children, tasks[0] is the root. Fills in everything of a TaskPlan that
 // has to do with forking.
 Result<std::vector<TaskPlan>> plan_forks(const std::vector<const schema::Task*>& tasks,
-                                         ShellJob shell_job);
+                                         const PidSpaces& spaces, ShellJob shell_job);
 
 }  // namespace ncr

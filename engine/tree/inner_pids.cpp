@@ -44,18 +44,26 @@ pid_t InnerPids::of(pid_t outer) const {
   return found == inner_.end() ? 0 : found->second;
 }
 
-void InnerPids::translate(schema::Task* task) const {
+// What only the task itself names, it names in its own namespace.
+void InnerPids::translate(schema::Task* task, const PidSpaces& spaces) const {
+  const uint32_t space = spaces.of(*task);
+  auto own = [&](pid_t outer) { return space == 0 ? of(outer) : spaces.in(space, outer); };
+  task->set_foreground_group(own(task->foreground_group()));
+  for (schema::PosixTimer& timer : *task->mutable_posix_timers())
+    timer.set_thread(own(timer.thread()));
   if (!differ_) return;
   task->set_pid(of(task->pid()));
   task->set_ppid(of(task->ppid()));
   task->set_pgid(of(task->pgid()));
   task->set_sid(of(task->sid()));
   task->set_files_shared_with(of(task->files_shared_with()));
-  task->set_foreground_group(of(task->foreground_group()));
   for (schema::Thread& thread : *task->mutable_threads()) thread.set_tid(of(thread.tid()));
   if (task->has_memory()) task->mutable_memory()->set_shared_with(of(task->memory().shared_with()));
-  for (schema::PosixTimer& timer : *task->mutable_posix_timers())
-    timer.set_thread(of(timer.thread()));
+}
+
+void InnerPids::translate(schema::PidNamespace* space) const {
+  if (!differ_) return;
+  for (schema::PidPair& pair : *space->mutable_numbers()) pair.set_of_root(of(pair.of_root()));
 }
 
 void InnerPids::translate(schema::OpenFile* file) const {

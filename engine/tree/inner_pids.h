@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/tree/frozen_tree.h"
+#include "engine/tree/pid_spaces.h"
 #include "memory.pb.h"
 #include "open_file.pb.h"
 
@@ -21,7 +22,8 @@ class InnerPids {
   pid_t of(pid_t outer) const;
 
   // In the finished records.
-  void translate(schema::Task* task) const;
+  void translate(schema::Task* task, const PidSpaces& spaces) const;
+  void translate(schema::PidNamespace* space) const;
   void translate(schema::OpenFile* file) const;
   void translate(schema::PageMap* pages) const;
 

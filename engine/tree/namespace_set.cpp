@@ -13,6 +13,7 @@
 
 #include <ctime>
 
+#include "engine/resources/mount_namespace/proc_mounts.h"
 #include "engine/resources/room.h"
 #include "engine/resources/time_namespace/offsets.h"
 
@@ -254,8 +255,8 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
     case schema::Namespace::kUser:
       TRY(become_root_inside(record.user()));
       return keep(room.name, room.kind, record.id());
-    case schema::Namespace::kPid:
-      return keep(room.name, room.kind, record.id());
+    case schema::Namespace::kPid:  // others are made by the birth of their first process
+      return in_use_by_root(record) ? keep(room.name, room.kind, record.id()) : Result<>();
     case schema::Namespace::kCgroup:  // shows the cgroup that one is in when it is made: see fill()
       return {};
     case schema::Namespace::kTime:
@@ -325,6 +326,25 @@ Result<> NamespaceSet::bring(const SharedMemoryObjects& content, pid_t root) con
   return {};
 }
 
+Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoom& room,
+                             const SharedMemoryObjects& content) {
+  NamespaceBuild build{*image_, *request_, content, record};
+  build.enter_mounts = [this](uint32_t id) { return visit(schema::Namespace::kMnt, id); };
+  build.descriptor = [this, &room](uint32_t id) {
+    auto found = kept_.find({room.kind, id});
+    return found == kept_.end() ? -1 : found->second.get();
+  };
+  build.any_descriptor = [this](const std::string& kind, uint32_t id) {
+    return descriptor(kind, id);
+  };
+  auto root = given_roots_.find(record.id());
+  build.given_root = root == given_roots_.end() ? -1 : root->second.get();
+  if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
+  build.taken = &taken_[record.id()];
+  TRY(visit(room.kind, record.id()));
+  return room.build(build);
+}
+
 Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
   for (const NamespaceRoom* room : namespace_rooms()) {
     for (const schema::Namespace& record : image_->namespaces) {
@@ -334,28 +354,24 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
         TRY(SYSCALL(::unshare(CLONE_NEWCGROUP), "make a new cgroup namespace"));
         TRY(keep(room->name, room->kind, record.id()));
       }
-      if (room->build == nullptr) continue;
-      NamespaceBuild build{*image_, *request_, content, record};
-      build.enter_mounts = [this](uint32_t id) { return visit(schema::Namespace::kMnt, id); };
-      build.descriptor = [this, room](uint32_t id) {
-        auto found = kept_.find({room->kind, id});
-        return found == kept_.end() ? -1 : found->second.get();
-      };
-      build.any_descriptor = [this](const std::string& kind, uint32_t id) {
-        return descriptor(kind, id);
-      };
-      auto root = given_roots_.find(record.id());
-      build.given_root = root == given_roots_.end() ? -1 : root->second.get();
-      if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
-      build.taken = &taken_[record.id()];
-      TRY(visit(room->kind, record.id()));
-      TRY_WHILE(room->build(build), "%s namespace %llu", room->name,
+      if (room->build == nullptr || mount_namespace::builder_of(record) != 0) continue;
+      TRY_WHILE(build(record, *room, content), "%s namespace %llu", room->name,
                 static_cast<unsigned long long>(record.inode()));
     }
   }
   for (const NamespaceRoom* room : namespace_rooms())
     if (room->kind != schema::Namespace::kUser && room->kind != schema::Namespace::kPid)
       TRY(enter_own_of_root(*room));
+  return {};
+}
+
+Result<> NamespaceSet::fill_late(uint32_t pid_namespace, const SharedMemoryObjects& content) {
+  const NamespaceRoom& room = *room_of(schema::Namespace::kMnt);
+  for (const schema::Namespace& record : image_->namespaces)
+    if (record.has_mnt() && joined_.count(record.id()) == 0 &&
+        mount_namespace::builder_of(record) == pid_namespace)
+      TRY_WHILE(build(record, room, content), "mnt namespace %llu",
+                static_cast<unsigned long long>(record.inode()));
   return {};
 }
 
@@ -393,6 +409,7 @@ Result<> NamespaceSet::visit(Kind kind, uint32_t id) const {
 
 Result<> NamespaceSet::enter(const schema::Task& task, const schema::Task& creator) const {
   for (const NamespaceRoom* room : namespace_rooms()) {
+    if (room->kind == schema::Namespace::kPid) continue;  // it was born there
     uint32_t mine = of(task, room->kind);
     if (mine != of(creator, room->kind)) TRY(visit(room->kind, mine));
   }

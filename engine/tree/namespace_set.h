@@ -45,6 +45,8 @@ class NamespaceSet {
   // it. Then fill() each, and end in the root's own.
   Result<> make();
   Result<> fill(const SharedMemoryObjects& content);
+  // First process of a pid namespace: mounts that could not be built before it was there.
+  Result<> fill_late(uint32_t pid_namespace, const SharedMemoryObjects& content);
 
   // Any other task, at its birth.
   Result<> enter(const schema::Task& task, const schema::Task& creator) const;
@@ -59,6 +61,8 @@ class NamespaceSet {
   using Kind = schema::Namespace::ContentCase;
   const schema::Namespace* record(uint32_t id) const;
   Result<> make_one(const schema::Namespace& record);
+  Result<> build(const schema::Namespace& record, const NamespaceRoom& room,
+                 const SharedMemoryObjects& content);
   Result<> go_to_given_root() const;
   Result<> keep_given_root(const schema::Namespace& record);
   Result<> make_time(const schema::TimeNamespace& clocks);

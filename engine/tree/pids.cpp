@@ -72,7 +72,7 @@ Result<pid_t> spare_pid(const RestorePlan& plan, int attempt) {
   }
   pid_t pid = TRY(pid_limit());
   while (pid-- > 2)
-    if (!taken.contains(pid) && attempt-- == 0) return pid;
+    if (!taken.contains(pid) && !plan.spaces.is_taken(pid) && attempt-- == 0) return pid;
   return Error::system(EAGAIN, "no process number is left for a helper process");
 }
 

@@ -164,7 +164,8 @@ unsigned long trace_options(const schema::Task& task) {
 Result<std::vector<SeizedThread>> seize_others(const TaskPlan& plan, pid_t outer) {
   const auto& records = plan.record->threads();
   std::unordered_map<pid_t, pid_t> numbers;
-  if (outer != plan.pid && records.size() > 1) numbers = TRY(outer_threads(outer));
+  if (outer != plan.pid && records.size() > 1)
+    numbers = TRY(outer_threads(outer, plan.numbers.size() - 1));
   std::vector<SeizedThread> others;
   others.reserve(static_cast<size_t>(records.size()));
   for (int i = 1; i < records.size(); i++) {

@@ -453,13 +453,13 @@ Result<> Cgroups::Impl::place_thread(const schema::Thread& thread, pid_t tid) co
   return {};
 }
 
-Result<> Cgroups::finish(const std::vector<std::pair<const schema::Task*, pid_t>>& tasks) {
+Result<> Cgroups::finish(const std::vector<BornTask>& tasks) {
   if (impl_->cgroups.empty()) return {};
-  for (const auto& [task, pid] : tasks) {
+  for (const auto& [task, pid, depth] : tasks) {
     const bool together = std::all_of(task->threads().begin(), task->threads().end(),
                                       [](const auto& thread) { return thread.cgroups().empty(); });
     if (together) continue;
-    const std::unordered_map<pid_t, pid_t> numbers = TRY(outer_threads(pid));
+    const std::unordered_map<pid_t, pid_t> numbers = TRY(outer_threads(pid, depth));
     for (const schema::Thread& thread : task->threads()) {
       auto outer = numbers.find(thread.tid());
       if (outer == numbers.end())

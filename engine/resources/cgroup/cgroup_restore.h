@@ -19,6 +19,12 @@ std::string root_path_for(const schema::CgroupHierarchy& hierarchy,
 
 // The destructor removes what create() made, unless keep() was called: to be declared before the
 // tree, so that nobody is inside any more.
+struct BornTask {
+  const schema::Task* record;
+  pid_t outer;   // our number of it
+  size_t depth;  // of its pid namespace below that of the root of the tree
+};
+
 class [[nodiscard]] Cgroups {
  public:
   // Coordinator, before the first fork. Descriptors land at fd_base or above.
@@ -35,8 +41,8 @@ class [[nodiscard]] Cgroups {
   Result<> enter_root_of(const schema::CgroupNamespace& space) const;
 
   // Coordinator, all threads of the tree parked: single threads that are elsewhere than their
-  // process, and what was in the way until now. `tasks`: with our numbers of them.
-  Result<> finish(const std::vector<std::pair<const schema::Task*, pid_t>>& tasks);
+  // process, and what was in the way until now.
+  Result<> finish(const std::vector<BornTask>& tasks);
   void keep();
 
  private:

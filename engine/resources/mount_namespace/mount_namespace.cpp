@@ -10,6 +10,7 @@
 #include "engine/resources/mount_namespace/content_reader.h"
 #include "engine/resources/mount_namespace/mount_build.h"
 #include "engine/resources/mount_namespace/mount_table.h"
+#include "engine/resources/mount_namespace/proc_mounts.h"
 #include "engine/resources/mount_namespace/taken_mounts.h"
 #include "engine/resources/room.h"
 
@@ -29,6 +30,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   std::vector<Refusal> refusals;
   schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, &refusals));
   find_bound_namespaces(probe, lines, own, &table, &refusals);
+  find_shown_pid_namespaces(probe, &table);
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));
@@ -49,12 +51,15 @@ schema::MountNamespace table_of(const Image& image, const schema::Namespace& rec
   return table;
 }
 
+// Those that the root task builds come first.
 std::vector<const schema::Namespace*> built_before(const Image& image,
                                                    const schema::Namespace& record) {
+  const bool late = builder_of(record) != 0;
   std::vector<const schema::Namespace*> earlier;
   for (const schema::Namespace& space : image.namespaces) {
-    if (space.id() == record.id()) break;
-    if (space.has_mnt() && space.mnt().mounts_size() != 0) earlier.push_back(&space);
+    if (space.id() == record.id() && !late) break;
+    if (space.has_mnt() && space.mnt().mounts_size() != 0 && builder_of(space) == 0)
+      earlier.push_back(&space);
   }
   return earlier;
 }

@@ -59,7 +59,11 @@ Result<uint32_t> NamespaceTable::refer(const Fd& nsfs, const std::string& where)
   for (const auto& [name, link] : own_)
     if (namespaces::inode_of(link) == inode) return 0;
   const NamespaceRoom& room = *TRY(room_of(nsfs));
-  if (uint32_t id = find(room.kind, inode); id != 0) return id;
+  if (uint32_t id = find(room.kind, inode); id != 0) {
+    if (room.kind == schema::Namespace::kPid && id != of(0, room.kind))
+      held_pids_.emplace_back(id, where);
+    return id;
+  }
   const uint32_t id = add(room, inode);
   members_.push_back(0);
   Deserted one{id - 1, {}, where, 0};
@@ -83,6 +87,9 @@ bool NamespaceTable::has_owner_of_root(const Deserted& one) const {
 }
 
 Result<> NamespaceTable::check_deserted(const std::vector<Task>& tasks, Blockers& blockers) const {
+  for (const auto& [id, where] : held_pids_)
+    blockers.add(tasks[members_[id - 1]], strf("pid namespace, held by %s", where.c_str()),
+                 "one below that of the root of the tree can be had by its processes only");
   for (const Deserted& one : deserted_) {
     const schema::Namespace& record = records_[one.record];
     if (!record.external_key().empty()) continue;

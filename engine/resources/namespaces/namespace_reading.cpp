@@ -92,6 +92,9 @@ Result<> NamespaceReading::add_visits() {
                                           prepared_.of(record.inode())},
                            seen_);
       if (room->beside_tasks) continue;
+      visits_.back().probe.nested_pids = [this](uint64_t inode) {
+        return table_.find_nested_pids(inode);
+      };
       visits_.back().probe.refer = [this](const Fd& nsfs, const std::string& where) {
         return table_.refer(nsfs, where);
       };
@@ -139,6 +142,7 @@ Result<> NamespaceReading::finish(Blockers& blockers) {
     blockers.add(std::move(visit.blockers));
     table_.finished_records()[visit.record] = std::move(visit.written);
   }
+  table_.check_proc_mounts(tasks_, blockers);
   return table_.check_deserted(tasks_, blockers);
 }
 

@@ -2,7 +2,7 @@
 // that read "net:[4026531840]". What is the engine's own is not part of an image: a tree is
 // restored in the namespaces of whoever restores it. Of the others each kind has a room. Threads
 // may differ from their leader in what setns(2) changes per thread, and a process may have made a
-// namespace for its children only: such trees are refused by name. Runs in the engine.
+// time namespace for its children only: such trees are refused by name. Runs in the engine.
 #include "engine/resources/namespaces/namespaces.h"
 
 #include <fcntl.h>
@@ -88,27 +88,38 @@ Result<> NamespaceTable::look(const std::vector<Task>& tasks, const DumpRequest&
                               Blockers& blockers) {
   request_ = &request;
   ids_.resize(tasks.size());
-  for (size_t i = 0; i < tasks.size(); i++)
-    if (tasks[i].alive()) TRY(look_at(tasks[i], i, blockers));
+  births_to_come_.resize(tasks.size());
+  spaces_of_children_.resize(tasks.size());
+  for (size_t i = 0; i < tasks.size(); i++) TRY(look_at(tasks[i], i, blockers));
+  look_at_births_to_come(tasks, blockers);
   if (records_.empty()) return {};
   TRY(find_owners(tasks));
+  TRY(look_at_nested_pids(tasks, blockers));
   add_clocks();
   check_root(tasks.front(), blockers);
   if (request.final_state == FinalState::kKill) TRY(check_strangers(tasks, blockers));
   return {};
 }
 
+void NamespaceTable::look_at_children(const Task& task, size_t index, const Links& links,
+                                      Blockers& blockers) {
+  const std::string& clocks = link_or_none(links, "time_for_children");
+  if (differs(link_or_none(links, "time"), clocks))
+    blockers.add(task, "time_for_children namespace",
+                 "its children are to be born in another one than its own");
+  const std::string& numbers = link_or_none(links, "pid_for_children");
+  if (differs(link_or_none(links, "pid"), numbers))
+    births_to_come_[index] = numbers.empty() ? "none yet" : numbers;
+  check_threads(task, links, blockers);
+}
+
 Result<> NamespaceTable::look_at(const Task& task, size_t index, Blockers& blockers) {
   const Links links = links_of(task);
-  for (const char* kind : {"pid", "time"}) {
-    const std::string& of_children = link_or_none(links, strf("%s_for_children", kind).c_str());
-    if (differs(link_or_none(links, kind), of_children))
-      blockers.add(task, strf("%s_for_children namespace", kind),
-                   "its children are to be born in another one than its own");
-  }
-  check_threads(task, links, blockers);
+  if (task.alive()) look_at_children(task, index, links, blockers);
   for (const NamespaceRoom* room : namespace_rooms()) {
+    if (!task.alive() && room->kind != schema::Namespace::kPid) continue;
     const std::string& link = link_or_none(links, room->name);
+    if (!task.alive() && link.empty()) continue;
     if (!differs(link_or_none(own_, room->name), link)) continue;
     uint32_t id = find(room->kind, inode_of(link));
     if (id == 0) {
@@ -118,9 +129,7 @@ Result<> NamespaceTable::look_at(const Task& task, size_t index, Blockers& block
       id = add(*room, inode_of(link));
       members_.push_back(index);
       const schema::Namespace& record = records_.back();
-      const bool nested =
-          room->kind == schema::Namespace::kUser || room->kind == schema::Namespace::kPid;
-      if (nested && index != 0)
+      if (room->kind == schema::Namespace::kUser && index != 0)
         blockers.add(task, strf("%s namespace", room->name),
                      "it is another one than that of the root of the tree, which is not supported");
       if (enterable(room->kind) && room->dump == nullptr && !record.empty() &&
@@ -207,15 +216,17 @@ void NamespaceTable::check_root(const Task& root, Blockers& blockers) const {
 
 // With its first process a pid namespace loses all others.
 Result<> NamespaceTable::check_strangers(const std::vector<Task>& tasks, Blockers& blockers) const {
-  uint32_t id = of(0, schema::Namespace::kPid);
-  if (id == 0 || !records_[id - 1].external_key().empty()) return {};
+  std::set<uint64_t> dying;
+  for (const schema::Namespace& record : records_)
+    if (record.has_pid() && record.external_key().empty()) dying.insert(record.inode());
+  if (dying.empty()) return {};
   std::set<pid_t> ours;
   for (const Task& task : tasks) ours.insert(task.pid);
   std::vector<pid_t> all = TRY(numbered_entries(Fd(), "/proc"));
   for (pid_t pid : all) {
     if (ours.contains(pid)) continue;
     Result<std::string> link = sys::read_link_at(Fd(), strf("/proc/%d/ns/pid", pid).c_str());
-    if (!link.ok() || inode_of(link.value()) != records_[id - 1].inode()) continue;
+    if (!link.ok() || !dying.contains(inode_of(link.value()))) continue;
     Result<std::string> comm = sys::read_file(strf("/proc/%d/comm", pid).c_str());
     std::string name = comm.ok() ? comm.value().substr(0, comm.value().find('\n')) : "?";
     blockers.add(tasks.front(), "pid namespace",

@@ -51,10 +51,17 @@ class NamespaceTable {
   // Names which of those cannot be restored.
   Result<> check_deserted(const std::vector<Task>& tasks, Blockers& blockers) const;
 
-  // Ids of the namespaces of the task at `index` of the tree.
+  // Names whose procfs cannot be mounted again, once the mounts are known.
+  void check_proc_mounts(const std::vector<Task>& tasks, Blockers& blockers) const;
+
+  // Ids of the namespaces of the task at `index` of the tree; of a zombie that of its numbers.
   const std::vector<uint32_t>& of(size_t index) const { return ids_[index]; }
   uint32_t of(size_t index, schema::Namespace::ContentCase kind) const;
+  uint32_t of_children(size_t index) const {
+    return spaces_of_children_[index];
+  }                                                                          // pid; 0: its own
   uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
+  uint32_t find_nested_pids(uint64_t inode) const;  // below that of the root; 0: none of these
   const std::vector<schema::Namespace>& records() const { return records_; }
   std::vector<schema::Namespace>& finished_records() { return records_; }
   size_t member_of(size_t record) const { return members_[record]; }  // index of a task in it
@@ -65,19 +72,30 @@ class NamespaceTable {
 
  private:
   Result<> look_at(const Task& task, size_t index, Blockers& blockers);
+  void look_at_children(const Task& task, size_t index, const Links& links, Blockers& blockers);
   uint32_t add(const NamespaceRoom& room, uint64_t inode);
   bool has_owner_of_root(const Deserted& one) const;
   void add_clocks();
   Result<> find_owners(const std::vector<Task>& tasks);
   void check_root(const Task& root, Blockers& blockers) const;
+  std::vector<size_t> nested_pid_namespaces() const;  // indices of records
+  Result<> look_at_nested_pids(const std::vector<Task>& tasks, Blockers& blockers);
+  void check_nested_pid(const schema::Namespace& record, uint64_t above, const Task& member,
+                        Blockers& blockers) const;
+  Result<> note_numbers(const std::vector<Task>& tasks, size_t index);
+  Result<> check_births(const std::vector<Task>& tasks, Blockers& blockers) const;
+  void look_at_births_to_come(const std::vector<Task>& tasks, Blockers& blockers);
   Result<> check_strangers(const std::vector<Task>& tasks, Blockers& blockers) const;
 
   Links own_;
   const DumpRequest* request_ = nullptr;
   std::vector<Deserted> deserted_;
+  std::vector<std::pair<uint32_t, std::string>> held_pids_;  // id of a nested one, who holds it
   std::vector<schema::Namespace> records_;
   std::vector<size_t> members_;  // by record: index of a task in it; of a deserted one 0
   std::vector<std::vector<uint32_t>> ids_;
+  std::vector<std::string> births_to_come_;  // by task: link of pid_for_children, if not its own
+  std::vector<uint32_t> spaces_of_children_;
 };
 
 }  // namespace ncr::namespaces

@@ -1,4 +1,5 @@
 // Pid namespace (struct pid_namespace). Made by the clone of its first process, which is its init.
+// What is below that of the root of the tree: engine/resources/namespaces/nested_pid_namespaces.cpp.
 #include <sched.h>
 
 #include "engine/resources/room.h"

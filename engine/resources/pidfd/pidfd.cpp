@@ -106,7 +106,7 @@ Result<Fd> open_gone(FileRestorer& files, const schema::Pidfd& pidfd) {
 Result<Fd> open_late(FileRestorer& files, const schema::OpenFile& record) {
   const pid_t pid = record.pidfd().pid();
   if (pid == 0) return open_gone(files, record.pidfd());
-  Fd fd = TRY(sys::pidfd_open(pid));
+  Fd fd = TRY(sys::pidfd_open(files.number(pid)));
   TRY(set_status_flags(fd, record.flags()));
   return fd;
 }

@@ -18,31 +18,33 @@ namespace {
 
 // Which tasks are reapers is not known before they were asked; it matters only where a plan has a
 // choice.
-Result<std::vector<TaskPlan>> plan_as(const std::vector<Task>& tasks, ShellJob shell_job,
-                                      bool reapers) {
+Result<std::vector<TaskPlan>> plan_as(const std::vector<schema::Task>& tasks,
+                                      const PidSpaces& spaces, ShellJob shell_job, bool reapers) {
   std::vector<schema::Task> records(tasks.size());
   std::vector<const schema::Task*> pointers;
   for (size_t i = 0; i < tasks.size(); i++) {
-    records[i].set_pid(tasks[i].pid);
-    records[i].set_ppid(i == 0 ? 0 : tasks[i].ppid);
-    records[i].set_pgid(tasks[i].pgid);
-    records[i].set_sid(tasks[i].sid);
-    records[i].set_comm(tasks[i].comm);
+    records[i].set_pid(tasks[i].pid());
+    records[i].set_ppid(tasks[i].ppid());
+    records[i].set_pgid(tasks[i].pgid());
+    records[i].set_sid(tasks[i].sid());
+    records[i].set_comm(tasks[i].comm());
+    *records[i].mutable_namespaces() = tasks[i].namespaces();
     records[i].mutable_flags()->set_child_subreaper(reapers);
     pointers.push_back(&records[i]);
   }
-  return plan_forks(pointers, shell_job);
+  return plan_forks(pointers, spaces, shell_job);
 }
 
 }  // namespace
 
-Result<> preflight_tree(const std::vector<Task>& tasks, ShellJob shell_job, Blockers& blockers) {
-  Result<std::vector<TaskPlan>> plan = plan_as(tasks, shell_job, true);
+Result<> preflight_tree(const Task& root, const std::vector<schema::Task>& tasks,
+                        const PidSpaces& spaces, ShellJob shell_job, Blockers& blockers) {
+  Result<std::vector<TaskPlan>> plan = plan_as(tasks, spaces, shell_job, true);
   if (plan.ok()) return {};
   if (plan.error().code() != ErrorCode::kUnsupported) return plan.take_error();
-  if (plan_as(tasks, shell_job, false).ok()) return {};
-  bool outside = tasks[0].sid != tasks[0].pid && shell_job == ShellJob::kRefuse;
-  blockers.add(tasks[0], "its session", plan.error().text(), outside ? "--shell-job" : "");
+  if (plan_as(tasks, spaces, shell_job, false).ok()) return {};
+  bool outside = root.sid != root.pid && shell_job == ShellJob::kRefuse;
+  blockers.add(root, "its session", plan.error().text(), outside ? "--shell-job" : "");
   return {};
 }
 
@@ -79,8 +81,7 @@ Result<> lead(const TaskPlan& task) {
   return {};
 }
 
-Result<> join(const TaskPlan& task, pid_t callers_group) {
-  pid_t group = task.pgid == 0 ? callers_group : task.pgid;
+Result<> join(pid_t group) {
   if (::getpgrp() != group) TRY(SYSCALL(::setpgid(0, group), "setpgid to group %d", group));
   return {};
 }

@@ -68,7 +68,7 @@ Result<Outgoing> outgoing(const FileRestorer& files, const schema::UnixMessage& 
   }
   const schema::UnixCredentials& from = message.credentials();
   if (message.has_credentials() && from.pid() != 0)
-    out.credentials = ucred{from.pid(), from.uid(), from.gid()};
+    out.credentials = ucred{files.number(from.pid()), from.uid(), from.gid()};
   return out;
 }
 

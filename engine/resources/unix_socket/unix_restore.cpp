@@ -83,13 +83,15 @@ const schema::OpenFile* find_listener_of(const FileRestorer& files, uint64_t wai
 
 // Whether a process with this pid may appear for a moment: not if another process of the tree has
 // it, save our descendants, which are not born yet.
-bool may_appear(const Image& image, int32_t pid) {
+bool may_appear(const FileRestorer& files, int32_t pid) {
+  const Image& image = files.image();
+  if (files.number(pid) == 0) return false;
   int32_t at = 0;
   for (const schema::Task& task : image.tasks)
     for (const schema::Thread& thread : task.threads())
       if (thread.tid() == pid || task.pid() == pid) at = task.pid();
   for (size_t steps = 0; at != 0 && steps <= image.tasks.size(); steps++) {
-    if (at == ::getpid()) return pid != ::getpid();
+    if (files.number(at) == ::getpid()) return pid != at;
     int32_t parent = 0;
     for (const schema::Task& task : image.tasks)
       if (task.pid() == at) parent = task.ppid();
@@ -282,8 +284,8 @@ Aside as_peer(const FileRestorer& files, const schema::UnixCredentials& credenti
   const pid_t pid = credentials.pid();
   if (pid == 0 && (credentials.uid() == 0 || credentials.uid() == ~0u)) return aside;
   aside.as_who = true;
-  aside.who = {pid != 0 && may_appear(files.image(), pid) ? pid : ::getpid(), credentials.uid(),
-               credentials.gid()};
+  aside.who = {pid != 0 && may_appear(files, pid) ? files.number(pid) : ::getpid(),
+               credentials.uid(), credentials.gid()};
   return aside;
 }
 

@@ -32,7 +32,7 @@ class FileOwners : public testing::Test {
   Result<> assign() {
     std::vector<const schema::Task*> records;
     for (const schema::Task& task : tasks_) records.push_back(&task);
-    plan_.tasks = plan_forks(records, ShellJob::kRefuse).take();
+    plan_.tasks = plan_forks(records, PidSpaces(), ShellJob::kRefuse).take();
     return assign_files(files_, &plan_);
   }
   std::vector<uint32_t> owned(pid_t pid) const {
@@ -145,7 +145,7 @@ TEST(file_owners, a_helper_owns_nothing) {
   std::unordered_map<uint32_t, schema::OpenFile> files;
   files[5].set_id(5);
   RestorePlan plan;
-  plan.tasks = plan_forks({&tasks[0], &tasks[1], &tasks[2]}, ShellJob::kRefuse).take();
+  plan.tasks = plan_forks({&tasks[0], &tasks[1], &tasks[2]}, PidSpaces(), ShellJob::kRefuse).take();
   ASSERT_TRUE(assign_files(files, &plan).ok());
   EXPECT_EQ(plan.tasks[0].owned_files, Ids{5});
 }

@@ -36,7 +36,7 @@ Result<std::vector<TaskPlan>> plan(const std::vector<schema::Task>& tasks,
                                    ShellJob shell_job = ShellJob::kRefuse) {
   std::vector<const schema::Task*> pointers;
   for (const schema::Task& task : tasks) pointers.push_back(&task);
-  return plan_forks(pointers, shell_job);
+  return plan_forks(pointers, PidSpaces(), shell_job);
 }
 
 const TaskPlan& at(const std::vector<TaskPlan>& plan, pid_t pid) {
@@ -47,7 +47,7 @@ const TaskPlan& at(const std::vector<TaskPlan>& plan, pid_t pid) {
 // The planner checks its own plans against the model; this says which processes the model ends
 // with.
 std::map<pid_t, ModelTask> outcome(const std::vector<TaskPlan>& plan) {
-  Result<std::vector<ModelTask>> played = play_forks(plan);
+  Result<std::vector<ModelTask>> played = play_forks(plan, PidSpaces());
   EXPECT_TRUE(played.ok()) << played.error().text();
   std::map<pid_t, ModelTask> made;
   for (size_t i = 0; i < plan.size(); i++)

@@ -235,23 +235,27 @@ CR_TEST_WITH(session, a_process_whose_first_thread_is_gone_is_refused_by_name,
   end(child);
 }
 
-TEST(session, a_tree_of_a_foreign_session_is_a_blocker_with_a_way_out) {
-  std::vector<Task> tasks(1);
-  tasks[0].pid = 100;
-  tasks[0].pgid = tasks[0].sid = 50;
+Blockers blockers_of_a_foreign_session(ShellJob shell_job) {
+  Task root;
+  root.pid = 100;
+  root.pgid = root.sid = 50;
+  std::vector<schema::Task> tasks(1);
+  tasks[0].set_pid(100);
+  tasks[0].set_pgid(50);
+  tasks[0].set_sid(50);
   Blockers blockers;
-  ASSERT_TRUE(session::preflight_tree(tasks, ShellJob::kRefuse, blockers).ok());
+  EXPECT_TRUE(session::preflight_tree(root, tasks, PidSpaces(), shell_job, blockers).ok());
+  return blockers;
+}
+
+TEST(session, a_tree_of_a_foreign_session_is_a_blocker_with_a_way_out) {
+  const Blockers blockers = blockers_of_a_foreign_session(ShellJob::kRefuse);
   ASSERT_EQ(blockers.list().size(), 1u);
   EXPECT_EQ(blockers.list()[0].way_out, "--shell-job");
 }
 
 TEST(session, a_shell_job_may_belong_to_a_foreign_session) {
-  std::vector<Task> tasks(1);
-  tasks[0].pid = 100;
-  tasks[0].pgid = tasks[0].sid = 50;
-  Blockers blockers;
-  ASSERT_TRUE(session::preflight_tree(tasks, ShellJob::kInheritTerminal, blockers).ok());
-  EXPECT_TRUE(blockers.empty());
+  EXPECT_TRUE(blockers_of_a_foreign_session(ShellJob::kInheritTerminal).empty());
 }
 
 }  // namespace

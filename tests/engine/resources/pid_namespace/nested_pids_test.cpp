@@ -1,0 +1,363 @@
+// Pid namespaces below that of the tree's root.
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <ctime>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "engine/base/sys.h"
+#include "tests/support/checkpoint_test.h"
+#include "tests/support/scratch.h"
+
+namespace ncr {
+namespace {
+
+// A pipe on which children wait until the tree was restored, and on which they say that they are
+// ready.
+class Gate {
+ public:
+  Gate() {
+    EXPECT_EQ(::pipe(go_), 0);
+    EXPECT_EQ(::pipe(ready_), 0);
+  }
+  void say_ready() const { EXPECT_EQ(::write(ready_[1], "r", 1), 1); }
+  // In a child, or in one of its threads.
+  void pass() const {
+    char byte = 0;
+    say_ready();
+    EXPECT_EQ(::read(go_[0], &byte, 1), 1);
+  }
+  void wait_ready(int count) const {
+    char byte = 0;
+    for (; count > 0; count--) EXPECT_EQ(::read(ready_[0], &byte, 1), 1);
+  }
+  void open(int count) const {
+    for (; count > 0; count--) EXPECT_EQ(::write(go_[1], "g", 1), 1);
+  }
+
+ private:
+  int go_[2];
+  int ready_[2];
+};
+
+[[noreturn]] void leave() { ::_exit(::testing::Test::HasFailure() ? 1 : 0); }
+
+// The first process of a new pid namespace.
+pid_t fork_first(uint64_t more_flags, const std::function<void()>& body) {
+  clone_args args{};
+  args.flags = CLONE_NEWPID | more_flags;
+  args.exit_signal = SIGCHLD;
+  const auto child = static_cast<pid_t>(::syscall(SYS_clone3, &args, sizeof args));
+  EXPECT_GE(child, 0) << strerror(errno);
+  if (child == 0) {
+    body();
+    leave();
+  }
+  return child;
+}
+
+pid_t fork_with(const std::function<void()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    body();
+    leave();
+  }
+  return child;
+}
+
+void expect_success(pid_t child) {
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+std::string link_of(const char* path) {
+  char target[256] = {};
+  EXPECT_GT(::readlink(path, target, sizeof target - 1), 0) << path;
+  return target;
+}
+
+CR_TEST(nested_pids, processes_keep_their_numbers_on_both_levels) {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] {
+    const pid_t child = fork_with([&] {
+      gate.pass();
+      EXPECT_EQ(::getpid(), 2);
+      EXPECT_EQ(::getppid(), 1);
+    });
+    EXPECT_EQ(child, 2);
+    gate.pass();
+    EXPECT_EQ(::getpid(), 1);
+    EXPECT_EQ(::getppid(), 0);
+    expect_success(child);
+  });
+  gate.wait_ready(2);
+  checkpoint_restore();
+  gate.open(2);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, several_levels_are_kept) {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] {
+    EXPECT_EQ(::getpid(), 1);
+    const pid_t below = fork_first(0, [&] {
+      const pid_t child = fork_with([&] {
+        gate.pass();
+        EXPECT_EQ(::getpid(), 2);
+      });
+      gate.pass();
+      EXPECT_EQ(::getpid(), 1);
+      expect_success(child);
+    });
+    EXPECT_EQ(below, 2);
+    gate.pass();
+    expect_success(below);
+  });
+  gate.wait_ready(3);
+  checkpoint_restore();
+  gate.open(3);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, threads_and_their_timers_keep_their_numbers) {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] {
+    (void)fork_with([&] {
+      std::thread thread([&] {
+        const auto tid = static_cast<pid_t>(::syscall(SYS_gettid));
+        struct sigevent event {};
+        event.sigev_notify = SIGEV_THREAD_ID;
+        event.sigev_signo = SIGUSR1;
+        event._sigev_un._tid = tid;
+        timer_t timer;
+        EXPECT_EQ(::timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, SIGUSR1);
+        EXPECT_EQ(::pthread_sigmask(SIG_BLOCK, &set, nullptr), 0);
+        gate.pass();
+        EXPECT_EQ(static_cast<pid_t>(::syscall(SYS_gettid)), tid);
+        EXPECT_LT(tid, 10);
+        itimerspec soon{{0, 0}, {0, 1'000'000}};
+        EXPECT_EQ(::timer_settime(timer, 0, &soon, nullptr), 0);
+        EXPECT_EQ(::sigwaitinfo(&set, nullptr), SIGUSR1);
+      });
+      thread.join();
+    });
+    expect_success(2);
+  });
+  gate.wait_ready(1);
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, sessions_and_groups_are_kept) {
+  Gate gate;
+  const pid_t group = ::getpgrp();
+  const pid_t first = fork_first(0, [&] {
+    const pid_t leader = fork_with([&] {
+      EXPECT_EQ(::setsid(), ::getpid());
+      const pid_t child = fork_with([&] {
+        EXPECT_EQ(::setpgid(0, 0), 0);
+        gate.pass();
+        EXPECT_EQ(::getpgrp(), ::getpid());
+        EXPECT_EQ(::getsid(0), ::getppid());
+      });
+      gate.pass();
+      EXPECT_EQ(::getsid(0), ::getpid());
+      expect_success(child);
+    });
+    gate.pass();
+    EXPECT_EQ(::getpgrp(), 0);  // led from above
+    expect_success(leader);
+  });
+  gate.wait_ready(3);
+  checkpoint_restore();
+  EXPECT_EQ(::getpgid(first), group);
+  gate.open(3);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, members_of_a_group_and_a_session_outlive_their_leaders) {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] {
+    const pid_t leader = fork_with([&] {
+      ::setsid();
+      (void)fork_with([&] {
+        while (::getppid() != 1) ::usleep(1000);
+        gate.pass();
+        EXPECT_EQ(::getsid(0), 2);
+        EXPECT_EQ(::getpgrp(), 2);
+        EXPECT_EQ(::getppid(), 1);
+      });
+    });
+    expect_success(leader);
+    gate.pass();
+    EXPECT_EQ(::kill(2, 0), -1);
+    expect_success(3);
+  });
+  gate.wait_ready(2);
+  checkpoint_restore();
+  gate.open(2);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, what_has_exited_is_still_to_be_collected) {
+  Gate gate;
+  const pid_t over = fork_first(0, [] { ::_exit(7); });
+  const pid_t first = fork_first(0, [&] {
+    const pid_t dead = fork_with([] { ::_exit(3); });
+    siginfo_t info{};
+    EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(dead), &info, WEXITED | WNOWAIT), 0);
+    gate.pass();
+    int status = 0;
+    EXPECT_EQ(::waitpid(dead, &status, 0), dead);
+    EXPECT_EQ(WEXITSTATUS(status), 3);
+  });
+  siginfo_t info{};
+  EXPECT_EQ(::waitid(P_PID, static_cast<id_t>(over), &info, WEXITED | WNOWAIT), 0);
+  gate.wait_ready(1);
+  checkpoint_restore();
+  int status = 0;
+  EXPECT_EQ(::waitpid(over, &status, 0), over);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+  gate.open(1);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, children_to_come_are_born_below) {
+  Gate gate;
+  EXPECT_EQ(::unshare(CLONE_NEWPID), 0);
+  const pid_t first = fork_with([&] { gate.pass(); });
+  gate.wait_ready(1);
+  const std::string below = link_of("/proc/self/ns/pid_for_children");
+  EXPECT_NE(below, link_of("/proc/self/ns/pid"));
+  checkpoint_restore();
+  EXPECT_NE(link_of("/proc/self/ns/pid_for_children"), link_of("/proc/self/ns/pid"));
+  expect_success(fork_with([] { EXPECT_EQ(::getpid(), 2); }));
+  gate.open(1);
+  expect_success(first);
+}
+
+void mount_own_proc() {
+  EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0) << strerror(errno);
+  EXPECT_EQ(::mount("proc", "/proc", "proc", 0, nullptr), 0) << strerror(errno);
+}
+
+CR_TEST(nested_pids, a_procfs_of_its_own_shows_its_numbers) {
+  Gate gate;
+  const pid_t first = fork_first(CLONE_NEWNS, [&] {
+    mount_own_proc();
+    EXPECT_EQ(::mount("/proc/sys", "/proc/sys", nullptr, MS_BIND, nullptr), 0) << strerror(errno);
+    const pid_t child = fork_with([&] {
+      Fd stat = MUST(sys::open("/proc/1/stat", O_RDONLY));
+      gate.pass();
+      EXPECT_EQ(link_of("/proc/self"), "2");
+      char text[8] = {};
+      EXPECT_GT(::pread(stat.get(), text, 2, 0), 0);
+      EXPECT_STREQ(text, "1 ");
+    });
+    gate.pass();
+    EXPECT_EQ(link_of("/proc/self"), "1");
+    EXPECT_EQ(::access("/proc/2/stat", R_OK), 0);
+    EXPECT_EQ(::access("/proc/3/stat", R_OK), -1);
+    EXPECT_EQ(::access("/proc/sys/kernel/pid_max", R_OK), 0);
+    expect_success(child);
+  });
+  gate.wait_ready(2);
+  checkpoint_restore();
+  gate.open(2);
+  expect_success(first);
+}
+
+CR_TEST(nested_pids, descriptors_name_processes_as_their_holder_does) {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] {
+    const pid_t child = fork_with([&] {
+      gate.say_ready();
+      for (;;) ::pause();
+    });
+    Fd process = MUST(sys::pidfd_open(child));
+    int pair[2];
+    EXPECT_EQ(::pipe(pair), 0);
+    EXPECT_EQ(::fcntl(pair[0], F_SETOWN, child), 0);
+    gate.pass();
+    EXPECT_EQ(::fcntl(pair[0], F_GETOWN), child);
+    EXPECT_EQ(::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0), 0);
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFSIGNALED(status));
+  });
+  gate.wait_ready(2);
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(first);
+}
+
+CR_TEST_WITH(nested_pids, who_came_in_from_outside_is_refused_by_name,
+             .refused_with = "it came into it from outside") {
+  Gate gate;
+  EXPECT_EQ(::unshare(CLONE_NEWPID), 0);
+  const pid_t first = fork_with([&] { gate.pass(); });
+  Gate of_guest;
+  const pid_t guest = fork_with([&] { of_guest.pass(); });
+  of_guest.wait_ready(1);
+  gate.wait_ready(1);
+  checkpoint_restore();
+  of_guest.open(1);
+  expect_success(guest);
+  gate.open(1);
+  expect_success(first);
+}
+
+CR_TEST_WITH(nested_pids, a_procfs_that_is_seen_from_above_is_refused_by_name,
+             .refused_with = "its /proc shows a pid namespace below its own") {
+  Gate gate;
+  const pid_t above = fork_with([&] {
+    EXPECT_EQ(::unshare(CLONE_NEWNS | CLONE_NEWPID), 0);
+    const pid_t first = fork_with([&] {
+      mount_own_proc();
+      gate.pass();
+    });
+    expect_success(first);
+  });
+  gate.wait_ready(1);
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(above);
+}
+
+CR_TEST_WITH(nested_pids, a_descriptor_of_one_is_refused_by_name,
+             .refused_with = "one below that of the root of the tree can be had by its processes") {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] { gate.pass(); });
+  gate.wait_ready(1);
+  Fd held = MUST(sys::open(strf("/proc/%d/ns/pid", first).c_str(), O_RDONLY));
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(first);
+}
+
+CR_TEST_WITH(nested_pids, a_tree_that_runs_on_is_looked_at_and_left,
+             .final_state = FinalState::kRun) {
+  Gate gate;
+  const pid_t first = fork_first(0, [&] { gate.pass(); });
+  gate.wait_ready(1);
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(first);
+}
+
+}  // namespace
+}  // namespace ncr
