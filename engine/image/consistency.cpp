@@ -65,7 +65,7 @@ class Tree {
       TRY(check_threads(task));
       known_.emplace(task.pid(), &task);
     }
-    return {};
+    return check_pid_references();
   }
 
  private:
@@ -78,7 +78,38 @@ class Tree {
         return bad(kNamespacesFile, who, "of an unknown kind");
       if (record.owner() > image_.namespaces.size() || record.parent() > image_.namespaces.size())
         return bad(kNamespacesFile, who, "its owner or parent is not in the image");
+      if (record.has_pid()) TRY(check_pid_namespace(record, who));
     }
+    return {};
+  }
+
+  // Parents first, so that no chain of them is a circle.
+  Result<> check_pid_namespace(const schema::Namespace& record, const std::string& who) const {
+    const uint32_t parent = record.parent();
+    if (parent != 0 && (parent >= record.id() || !image_.namespaces[parent - 1].has_pid()))
+      return bad(kNamespacesFile, who, "its parent is no pid namespace that comes before it");
+    for (const schema::PidPair& pair : record.pid().numbers())
+      if (!is_pid(pair.of_root()) || !is_pid(pair.here()))
+        return bad(kNamespacesFile, who, "number %d of process %d is not possible", pair.here(),
+                   pair.of_root());
+    return {};
+  }
+
+  // Mounts that a process of a pid namespace is to make would be left to the caller's otherwise.
+  Result<> check_pid_references() const {
+    std::unordered_set<uint32_t> inhabited;
+    for (const schema::Task& task : image_.tasks)
+      if (task.state() != schema::TASK_ZOMBIE)
+        for (uint32_t id : task.namespaces())
+          if (image_.namespaces[id - 1].has_pid()) inhabited.insert(id);
+    for (const schema::Task& task : image_.tasks)
+      if (uint32_t id = task.pid_namespace_of_children(); id != 0 && !inhabited.contains(id))
+        return bad(kTasksFile, name_of(task), "nobody is in the pid namespace of its children");
+    for (const schema::Namespace& record : image_.namespaces)
+      for (const schema::MountedFileSystem& system : record.mnt().file_systems())
+        if (uint32_t id = system.pid_namespace(); id != 0 && !inhabited.contains(id))
+          return bad(kNamespacesFile, strf("namespace %u", record.id()),
+                     "nobody is in the pid namespace that its procfs shows");
     return {};
   }
 

@@ -229,8 +229,8 @@ Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
 // only after the offsets were written (time_namespaces(7)). They count from the clocks of the
 // machine, ours may be off by offsets of their own.
 Result<> NamespaceSet::make_time(const schema::TimeNamespace& clocks) {
-  const time_namespace::Offsets own =
-      TRY(time_namespace::parse_offsets(TRY(sys::read_file("/proc/self/timens_offsets"))));
+  const std::string text = TRY(sys::read_file("/proc/self/timens_offsets"));
+  const time_namespace::Offsets own = TRY(time_namespace::parse_offsets(text));
   TRY(SYSCALL(::unshare(CLONE_NEWTIME), "unshare CLONE_NEWTIME"));
   const std::string offsets =
       offset_line("monotonic",

@@ -26,6 +26,7 @@ using Kind = schema::Namespace::ContentCase;
 constexpr const char* kOfProcess[] = {
     "cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children",
     "user",   "uts"};
+constexpr const char* kOfZombie[] = {"pid"};
 constexpr const char* kOfThread[] = {"mnt", "net"};  // what programs do change in single threads
 
 template <size_t N>
@@ -114,10 +115,9 @@ void NamespaceTable::look_at_children(const Task& task, size_t index, const Link
 }
 
 Result<> NamespaceTable::look_at(const Task& task, size_t index, Blockers& blockers) {
-  const Links links = links_of(task);
+  const Links links = task.alive() ? links_of(task) : read_links(task.proc, "ns/", kOfZombie);
   if (task.alive()) look_at_children(task, index, links, blockers);
   for (const NamespaceRoom* room : namespace_rooms()) {
-    if (!task.alive() && room->kind != schema::Namespace::kPid) continue;
     const std::string& link = link_or_none(links, room->name);
     if (!task.alive() && link.empty()) continue;
     if (!differs(link_or_none(own_, room->name), link)) continue;

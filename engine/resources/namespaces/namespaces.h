@@ -57,9 +57,8 @@ class NamespaceTable {
   // Ids of the namespaces of the task at `index` of the tree; of a zombie that of its numbers.
   const std::vector<uint32_t>& of(size_t index) const { return ids_[index]; }
   uint32_t of(size_t index, schema::Namespace::ContentCase kind) const;
-  uint32_t of_children(size_t index) const {
-    return spaces_of_children_[index];
-  }                                                                          // pid; 0: its own
+  // Id of the pid namespace that its children are born in, if not its own; 0: its own.
+  uint32_t of_children(size_t index) const { return spaces_of_children_[index]; }
   uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
   uint32_t find_nested_pids(uint64_t inode) const;  // below that of the root; 0: none of these
   const std::vector<schema::Namespace>& records() const { return records_; }

@@ -79,7 +79,7 @@ void NamespaceTable::check_nested_pid(const schema::Namespace& record, uint64_t 
   std::string reason;
   if (!record.external_key().empty())
     reason = "one that is not that of the root of the tree cannot be external";
-  else if (record.parent() == 0 ? of_root != 0 || !below_ours : false)
+  else if (record.parent() == 0 && (of_root != 0 || !below_ours))
     reason = "the one above it is not that of any process of the tree";
   else if (record.owner() != of(0, Kind::kUser))
     reason = "it belongs to another user namespace than the root of the tree is in";

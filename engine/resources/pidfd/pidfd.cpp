@@ -54,6 +54,15 @@ Result<std::string> obstacle(pid_t pid, pid_t root) {
   return std::string();
 }
 
+// Who has it must be able to name the process with a number: it is in its own pid namespace, or the
+// holder is in that of the root, which has a number for everybody.
+Result<bool> is_nameable_by(const Task& holder, pid_t pid, pid_t root) {
+  const std::string own = TRY(sys::read_link_at(holder.proc, "ns/pid"));
+  for (pid_t seen : {root, pid})
+    if (TRY(sys::read_link_at(Fd(), strf("/proc/%d/ns/pid", seen).c_str())) == own) return true;
+  return false;
+}
+
 Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blockers& blockers) {
   for (const SeenFile& file : all) {
     if (!file.record->has_pidfd()) continue;
@@ -61,7 +70,9 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
       return Error::unsupported("a pidfd that waits in the queue of a socket is not restored");
     const pid_t pid = file.record->pidfd().pid();
     if (pid == 0) continue;
-    const std::string why = TRY(obstacle(pid, request.pid));
+    std::string why = TRY(obstacle(pid, request.pid));
+    if (why.empty() && !TRY(is_nameable_by(*file.holder, pid, request.pid)))
+      why = strf("process %d is in another pid namespace than its holder", pid);
     if (!why.empty())
       blockers.add(*file.holder, strf("fd %d: pidfd", raw(file.number)), why,
                    "close it before the dump");

@@ -24,6 +24,23 @@ schema::Vma& vma(Image& image, int i) { return *memory(image).mutable_vmas(i); }
 schema::PageRun& run(Image& image, int i) { return *image.task_pages.at(100).mutable_runs(i); }
 schema::PageRun& shared_run(Image& image) { return *image.shmem_pages.at(7).mutable_runs(0); }
 
+schema::Namespace& add_pid_namespace(Image& image) {
+  schema::Namespace& record = image.namespaces.emplace_back();
+  record.set_id(static_cast<uint32_t>(image.namespaces.size()));
+  record.mutable_pid();
+  return record;
+}
+schema::PidPair& add_number(Image& image, int32_t of_root) {
+  schema::PidPair& pair = *add_pid_namespace(image).mutable_pid()->add_numbers();
+  pair.set_of_root(of_root);
+  return pair;
+}
+schema::MountedFileSystem& add_procfs(Image& image) {
+  schema::Namespace& record = image.namespaces.emplace_back();
+  record.set_id(static_cast<uint32_t>(image.namespaces.size()));
+  return *record.mutable_mnt()->add_file_systems();
+}
+
 constexpr uint64_t kHuge = ~uint64_t{0} & ~uint64_t{4095};
 
 class Consistency : public ::testing::TestWithParam<Mutation> {};
@@ -56,6 +73,14 @@ const Mutation kTree[] = {
     {"two_roots", [](Image& i) { child(i).set_ppid(0); }, "parent 0"},
     {"pgid_negative", [](Image& i) { root(i).set_pgid(-1); }, "process group -1"},
     {"sid_above_all", [](Image& i) { root(i).set_sid(1 << 30); }, "session"},
+    {"pids_below_themselves", [](Image& i) { add_pid_namespace(i).set_parent(1); },
+     "namespace 1: its parent is no pid namespace"},
+    {"pids_number_0", [](Image& i) { add_number(i, 102).set_here(0); }, "number 0 of process 102"},
+    {"pids_negative", [](Image& i) { add_number(i, -1).set_here(1); }, "number 1 of process -1"},
+    {"children_nowhere", [](Image& i) { child(i).set_pid_namespace_of_children(1); },
+     "nobody is in the pid namespace of its children"},
+    {"procfs_of_nobody", [](Image& i) { add_pid_namespace(i), add_procfs(i).set_pid_namespace(1); },
+     "nobody is in the pid namespace that its procfs shows"},
     {"root_zombie", [](Image& i) { root(i).set_state(schema::TASK_ZOMBIE); }, "zombie"},
     {"zombie_thread", [](Image& i) { zombie(i).add_threads()->set_tid(103); },
      "more than a status"},

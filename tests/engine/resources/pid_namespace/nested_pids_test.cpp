@@ -305,6 +305,18 @@ CR_TEST(nested_pids, descriptors_name_processes_as_their_holder_does) {
   expect_success(first);
 }
 
+CR_TEST_WITH(nested_pids, a_pidfd_of_a_process_above_is_refused_by_name,
+             .refused_with = "is in another pid namespace than its holder") {
+  Gate gate;
+  Fd above = MUST(sys::pidfd_open(::getpid()));
+  const pid_t first = fork_first(0, [&] { gate.pass(); });
+  above = Fd();
+  gate.wait_ready(1);
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(first);
+}
+
 CR_TEST_WITH(nested_pids, who_came_in_from_outside_is_refused_by_name,
              .refused_with = "it came into it from outside") {
   Gate gate;
