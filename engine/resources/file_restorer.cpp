@@ -147,9 +147,12 @@ struct FileRestorer::Impl {
     return {};
   }
 
+  // A late file is each task's own: where a room has both ways, the files of a group, which one
+  // task makes for all, are not late.
   bool is_late(const schema::OpenFile& file) const {
     const FdRoom* room = fd_room_of(file.kind_case());
-    return inherited(file) == nullptr && room != nullptr && room->open_late != nullptr;
+    if (inherited(file) != nullptr || room == nullptr || room->open_late == nullptr) return false;
+    return room->open == nullptr || file.group_id() == 0;
   }
 
   Result<> open_late(FileRestorer& files, uint32_t id) {

@@ -2,8 +2,9 @@
 // become another's. fdinfo tells the number, -1 once the process was collected. Since 6.9 all
 // descriptors of one process show one inode. Of another state only O_NONBLOCK is known. A process
 // of the tree has to exist before a descriptor for it does, so each task opens its own when all
-// are there; one for a process that is gone is made with a child that ends at once. dump and check
-// run in the engine, open_late in the child.
+// are there. One for a process that is gone is made with a child that ends at once, by the owner of
+// all that name it (docs/adr/0004). dump and check run in the engine, open and open_late in the
+// child.
 #include <linux/sched.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -38,6 +39,8 @@ bool recognises(const FdProbe& probe) {
 Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   record->mutable_pidfd()->set_pid(TRY(parse_pid(probe.fdinfo)));
   record->mutable_pidfd()->set_inode(probe.stat.st_ino);
+  if (record->pidfd().pid() == 0)
+    record->set_group_id(group_of(probe.stat.st_dev, probe.stat.st_ino));
   return {};
 }
 
@@ -80,8 +83,14 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
   return {};
 }
 
-// A child that ends at once and tells nobody: its number is none of the image's.
-Result<Fd> of_somebody_gone(const RestorePlan& plan) {
+// A child that ends at once and tells nobody: its number is none of the image's. It is not
+// collected yet.
+struct Ended {
+  pid_t number = 0;
+  Fd fd;
+};
+
+Result<Ended> make_ended(const RestorePlan& plan) {
   for (int attempt = 0; attempt < kMostTries; attempt++) {
     const pid_t number = TRY(spare_pid(plan, attempt));
     int fd = -1;
@@ -94,30 +103,47 @@ Result<Fd> of_somebody_gone(const RestorePlan& plan) {
         SYSCALL(::syscall(SYS_clone3, &args, sizeof args), "make a process to be gone");
     if (!child.ok() && child.error().os_error() == EEXIST) continue;
     if (TRY(std::move(child)) == 0) ::_exit(0);
-    Fd made(fd);
-    TRY(SYSCALL(::waitpid(number, nullptr, __WALL), "waitpid %d", number));
-    return made;
+    return Ended{number, Fd(fd)};
   }
   return Error::unsupported("no process number is free");
 }
 
-std::string key_of(const schema::Pidfd& pidfd) {
-  return strf("pidfd of somebody gone, %llu", static_cast<unsigned long long>(pidfd.inode()));
+std::string key_of(const schema::OpenFile& record) {
+  return strf("pidfd %u of somebody gone", record.id());
 }
 
-// All descriptors of one process that is gone still name one process.
-Result<Fd> open_gone(FileRestorer& files, const schema::Pidfd& pidfd) {
-  Fd first = files.take(0, key_of(pidfd));
-  if (!first.valid()) first = TRY(of_somebody_gone(files.plan()));
-  Fd fd(TRY(SYSCALL(::fcntl(first.get(), F_DUPFD_CLOEXEC, 0), "F_DUPFD_CLOEXEC")));
-  files.stash(0, key_of(pidfd), std::move(first));
+bool is_gone(const schema::OpenFile& record) {
+  return record.has_pidfd() && record.pidfd().pid() == 0;
+}
+
+// Once it is collected nobody can open it any more: this is done for all that name it.
+Result<> open_others(FileRestorer& files, const schema::OpenFile& record, pid_t number) {
+  if (record.group_id() == 0) return {};
+  for (const schema::OpenFile* other : files.members(record.group_id()))
+    if (other->id() != record.id() && is_gone(*other))
+      files.stash(record.group_id(), key_of(*other), TRY(sys::pidfd_open(number)));
+  return {};
+}
+
+Result<Fd> open_gone(FileRestorer& files, const schema::OpenFile& record) {
+  Fd fd = files.take(record.group_id(), key_of(record));
+  if (fd.valid()) return fd;
+  Ended ended = TRY(make_ended(files.plan()));
+  Result<> others = open_others(files, record, ended.number);
+  TRY(SYSCALL(::waitpid(ended.number, nullptr, __WALL), "waitpid %d", ended.number));
+  TRY(std::move(others));
+  return std::move(ended.fd);
+}
+
+Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
+  Fd fd = TRY(open_gone(files, record));
+  TRY(set_status_flags(fd, record.flags()));
   return fd;
 }
 
 Result<Fd> open_late(FileRestorer& files, const schema::OpenFile& record) {
-  const pid_t pid = record.pidfd().pid();
-  if (pid == 0) return open_gone(files, record.pidfd());
-  Fd fd = TRY(sys::pidfd_open(files.number(pid)));
+  if (is_gone(record)) return open(files, record);  // of an image that does not group them
+  Fd fd = TRY(sys::pidfd_open(files.number(record.pidfd().pid())));
   TRY(set_status_flags(fd, record.flags()));
   return fd;
 }
@@ -129,6 +155,7 @@ extern const FdRoom kRoom = {.name = "pidfd",
                              .recognises = recognises,
                              .dump = dump,
                              .check = check,
+                             .open = open,
                              .open_late = open_late};
 
 }  // namespace ncr::pidfd

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -60,6 +61,51 @@ CR_TEST(pidfd, of_a_process_that_is_gone_stays_one) {
     EXPECT_EQ(::poll(&ended, 1, 0), 1);
   }
   EXPECT_EQ(::waitpid(-1, &status, WNOHANG), -1) << "no child of ours is left";
+}
+
+// Linux 6.9 has an inode for each process; before, all descriptors show one.
+bool has_inodes(const Fd& fd) {
+  struct statfs system {};
+  MUST(SYSCALL(::fstatfs(fd.get(), &system), "fstatfs"));
+  return system.f_type == 0x50494446;
+}
+
+ino_t inode_of(const Fd& fd) {
+  struct stat file {};
+  MUST(SYSCALL(::fstat(fd.get(), &file), "fstat"));
+  return file.st_ino;
+}
+
+CR_TEST(pidfd, processes_that_are_gone_stay_apart_and_the_same_for_everybody) {
+  const pid_t first = test::fork_child([] {});
+  const pid_t second = test::fork_child([] {});
+  Fd one = open_pidfd(first);
+  Fd other = open_pidfd(second);
+  int to_parent[2];
+  int to_child[2];
+  ASSERT_EQ(::pipe2(to_parent, O_CLOEXEC), 0);
+  ASSERT_EQ(::pipe2(to_child, O_CLOEXEC), 0);
+  ino_t inode = 0;
+  const pid_t child = test::fork_child([&] {
+    Fd own = open_pidfd(first, O_NONBLOCK);
+    one = Fd();
+    ASSERT_EQ(::write(to_parent[1], &inode, sizeof inode), ssize_t{sizeof inode});
+    ASSERT_EQ(::read(to_child[0], &inode, sizeof inode), ssize_t{sizeof inode});
+    EXPECT_EQ(inode_of(own), inode);
+    EXPECT_EQ(send_signal(own, 0), -1);
+    EXPECT_NE(::fcntl(own.get(), F_GETFL) & O_NONBLOCK, 0);
+  });
+  ASSERT_EQ(::read(to_parent[0], &inode, sizeof inode), ssize_t{sizeof inode});
+  int status = 0;
+  ASSERT_EQ(::waitpid(first, &status, 0), first);
+  ASSERT_EQ(::waitpid(second, &status, 0), second);
+  checkpoint_restore();
+  inode = inode_of(one);
+  EXPECT_EQ(inode != inode_of(other), has_inodes(one));
+  EXPECT_EQ(::fcntl(one.get(), F_GETFL) & O_NONBLOCK, 0) << "each has its own flags";
+  ASSERT_EQ(::write(to_child[1], &inode, sizeof inode), ssize_t{sizeof inode});
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 CR_TEST(pidfd, an_epoll_still_watches_it) {
