@@ -24,9 +24,21 @@ uint64_t count(const json& object, const char* name) {
   return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
 }
 
-uint64_t pages(const json& report, const char* name) {
-  auto found = report.find("pages");
+uint64_t pages(const json& report, const char* name, const char* group = "pages") {
+  auto found = report.find(group);
   return found != report.end() && found->is_object() ? count(*found, name) : 0;
+}
+
+// Ours are all pages, and those of shared memory among them; theirs are two kinds that add up.
+struct Kinds {
+  uint64_t own = 0;
+  uint64_t shared = 0;
+};
+
+Kinds kinds_of(const json& report, const char* name) {
+  const uint64_t all = pages(report, name);
+  const uint64_t shared = std::min(all, pages(report, name, "shared_memory_pages"));
+  return {all - shared, shared};
 }
 
 uint32_t microseconds(uint64_t ns) {
@@ -65,9 +77,15 @@ rpc::dump_stats_entry dump_entry(const std::string& text) {
   entry.set_memdump_time(
       microseconds(phase_ns(report, "memory") + phase_ns(report, "ask")));  // read at one time
   entry.set_memwrite_time(microseconds(phase_ns(report, "write") + phase_ns(report, "commit")));
-  entry.set_pages_scanned(pages(report, "scanned"));
-  entry.set_pages_skipped_parent(pages(report, "parent"));
-  entry.set_pages_written(pages(report, "written"));
+  const Kinds scanned = kinds_of(report, "scanned");
+  const Kinds parent = kinds_of(report, "parent");
+  const Kinds written = kinds_of(report, "written");
+  entry.set_pages_scanned(scanned.own);
+  entry.set_pages_skipped_parent(parent.own);
+  entry.set_pages_written(written.own);
+  entry.set_shpages_scanned(scanned.shared);
+  entry.set_shpages_skipped_parent(parent.shared);
+  entry.set_shpages_written(written.shared);
   entry.set_pages_lazy(pages(report, "lazy"));
   return entry;
 }
@@ -109,7 +127,10 @@ std::string describe_dump(const std::string& report) {
          line("Memory write time", entry.memwrite_time(), " us") +
          line("Memory pages scanned", entry.pages_scanned(), "") +
          line("Memory pages skipped from parent", entry.pages_skipped_parent(), "") +
-         line("Memory pages written", entry.pages_written(), "");
+         line("Memory pages written", entry.pages_written(), "") +
+         line("Shared memory pages scanned", entry.shpages_scanned(), "") +
+         line("Shared memory pages skipped from parent", entry.shpages_skipped_parent(), "") +
+         line("Shared memory pages written", entry.shpages_written(), "");
 }
 
 std::string describe_restore(const std::string& report) {

@@ -29,6 +29,18 @@ TEST(criu_stats, a_dump_is_told_in_microseconds_and_pages) {
   EXPECT_EQ(entry.dump().pages_written(), 4u);
 }
 
+TEST(criu_stats, pages_of_shared_memory_are_counted_apart_and_all_add_up) {
+  const rpc::dump_stats_entry dump =
+      read(dump_stats(R"({"pages": {"scanned": 10, "written": 4, "parent": 2},
+                          "shared_memory_pages": {"scanned": 6, "written": 3, "parent": 1}})"))
+          .dump();
+  EXPECT_EQ(dump.pages_scanned(), 4u);
+  EXPECT_EQ(dump.shpages_scanned(), 6u);
+  EXPECT_EQ(dump.pages_written(), 1u);
+  EXPECT_EQ(dump.shpages_written(), 3u);
+  EXPECT_EQ(dump.pages_skipped_parent() + dump.shpages_skipped_parent(), 2u);
+}
+
 TEST(criu_stats, a_restore_is_told_in_microseconds_and_pages) {
   const rpc::stats_entry entry = read(restore_stats(
       R"({"total_ns": 8000, "pages_restored": 12,
