@@ -398,8 +398,8 @@ std::string root_path_for(const schema::CgroupHierarchy& hierarchy,
                           const std::vector<CgroupRoot>& roots) {
   for (const CgroupRoot& root : roots)
     if (same_controllers(root.controllers, hierarchy.controllers())) return root.path;
-  // One that names no controllers, and is the only one, is meant for all.
-  if (roots.size() == 1 && roots.front().controllers.empty()) return roots.front().path;
+  for (const CgroupRoot& root : roots)
+    if (root.controllers.empty()) return root.path;  // meant for all that no other names
   return hierarchy.root_path();
 }
 

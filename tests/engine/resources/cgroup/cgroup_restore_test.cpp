@@ -24,7 +24,8 @@ TEST(CgroupRoots, the_request_has_the_last_word) {
   const std::vector<CgroupRoot> roots = {{"cpuacct,cpu", "/x"}, {"", "/y"}};
   EXPECT_EQ(cgroup::root_path_for(hierarchy("cpu,cpuacct", "/a"), roots), "/x");
   EXPECT_EQ(cgroup::root_path_for(hierarchy("", "/a"), roots), "/y");
-  EXPECT_EQ(cgroup::root_path_for(hierarchy("pids", "/a"), roots), "/a");
+  EXPECT_EQ(cgroup::root_path_for(hierarchy("pids", "/a"), roots), "/y");
+  EXPECT_EQ(cgroup::root_path_for(hierarchy("pids", "/a"), {{"cpu", "/x"}}), "/a");
   EXPECT_EQ(cgroup::root_path_for(hierarchy("pids", "/a"), {{"", "/all"}}), "/all");
 }
 
