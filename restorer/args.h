@@ -37,9 +37,11 @@ struct TaskSlot {
   uint64_t area;     // blob, its data and stacks, this sync page: the coordinator munmaps it
   uint64_t area_size;
   uint64_t syscall_address;  // of a system call instruction that stays mapped, for stepping
+  uint64_t vdso;             // where it is to be unmapped from, last of all ...
+  uint64_t vdso_size;        // ... 0: it stays
   uint64_t reported;         // not 0: failed before the restorer, and SyncHeader::text may be of it
 };
-static_assert(sizeof(TaskSlot) == 48);
+static_assert(sizeof(TaskSlot) == 64);
 
 struct SyncHeader {
   uint32_t tasks;

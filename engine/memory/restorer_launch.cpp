@@ -268,6 +268,8 @@ Result<> Launcher::fill_area() {
   slot.area = area.address();
   slot.area_size = area.size();
   slot.syscall_address = vdso_.syscall_address;
+  slot.vdso = vdso_.unwanted.start;
+  slot.vdso_size = vdso_.unwanted.end - vdso_.unwanted.start;
   return {};
 }
 

@@ -1,7 +1,8 @@
-// Pure. Same kernel: the running vDSO is moved to the recorded place. Another kernel, or a task
-// without one: it stays where it was parked, and the recorded code is made to jump there. A thread
-// that was stopped inside the old code reads the old data pages once more: zero pages mean "no
-// usable clock" to it (VDSO_CLOCKMODE_NONE), and it makes the system call.
+// Pure. Same kernel: the running vDSO is moved to the recorded place. Another kernel: it stays
+// where it was parked, and the recorded code is made to jump there. A task that had unmapped its
+// own keeps the parked one until its restorer has been unmapped, which takes its instruction. A
+// thread that was stopped inside the old code reads the old data pages once more: zero pages mean
+// "no usable clock" to it (VDSO_CLOCKMODE_NONE), and it makes the system call.
 #include "engine/memory/vdso_placement.h"
 
 namespace ncr {
@@ -43,6 +44,8 @@ Result<VdsoPlacement> place_vdso(const Image& image, const schema::Task& task,
     if (moves) placement.place.push_back({parked, final_address, size_of(from)});
     if (running.mappings[i].code) code_address = final_address;
   }
+  if (recorded.empty())
+    placement.unwanted = {parking, parking + running.mappings.back().range.end - base};
   placement.syscall_address = code_address + TRY(vdso::find_system_call(running.code));
   for (size_t i = 0; !moves && i < recorded.size(); i++) {
     std::string code;

@@ -13,6 +13,7 @@ struct VdsoPlacement {
   std::vector<wire::Move> park;   // from where the kernel put it ...
   std::vector<wire::Move> place;  // ... to where the image has it; empty: it stays parked for ever
   uint64_t syscall_address = 0;   // of an instruction, when all is done
+  AddressRange unwanted{};        // where a task that had no vDSO has one by then; empty: nowhere
   // On another kernel: what stands in for the recorded special mappings, as ordinary memory.
   struct StandIn {
     AddressRange range;

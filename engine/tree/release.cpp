@@ -57,19 +57,27 @@ Result<arch::Registers> general_registers(const std::string& bytes) {
 
 // By stops at the call, not by a single step: for its trap, which the thread blocks, the kernel
 // would reset the action of SIGTRAP (force_sig_info_to_task, kernel/signal.c).
-Result<> unmap_restorer(const HeldTask& task) {
+Result<> unmap(const HeldTask& task, uint64_t address, uint64_t size, const char* what) {
   const SeizedThread& thread = *task.threads.front().thread;
   std::vector<char> raw = TRY(thread.get_regset(arch::kGeneralRegset));
   arch::Registers registers = TRY(general_registers(std::string(raw.begin(), raw.end())));
-  arch::set_syscall(registers, SYS_munmap, {task.slot->area, task.slot->area_size});
+  arch::set_syscall(registers, SYS_munmap, {address, size});
   arch::set_ip(registers, task.slot->syscall_address);
   TRY(thread.set_regset(arch::kGeneralRegset, &registers, sizeof registers));
   TRY(run_one_call(thread));
   raw = TRY(thread.get_regset(arch::kGeneralRegset));
   registers = TRY(general_registers(std::string(raw.begin(), raw.end())));
   if (arch::result(registers) != 0)
-    return Error::system(static_cast<int>(-arch::result(registers)), "munmap of the restorer");
+    return Error::system(static_cast<int>(-arch::result(registers)), strf("munmap of %s", what));
   return {};
+}
+
+// The vDSO goes last: its instruction makes the calls, and the thread stops before it returns to
+// where that was.
+Result<> unmap_what_is_ours(const HeldTask& task) {
+  TRY(unmap(task, task.slot->area, task.slot->area_size, "the restorer"));
+  if (task.slot->vdso_size == 0) return {};
+  return unmap(task, task.slot->vdso, task.slot->vdso_size, "the vDSO");
 }
 
 // A thread that was in a restarted call has lost its number; the code before the instruction tells.
@@ -119,7 +127,7 @@ Result<> set_states(std::vector<HeldTask>& tasks) {
     for (HeldThread& held : task.threads) TRY(held.thread->wait_stop());
     if (extended_size == 0)
       extended_size = TRY(task.threads.front().thread->get_regset(arch::kExtendedRegset)).size();
-    TRY_WHILE(unmap_restorer(task), "restore task %d", task.plan->pid);
+    TRY_WHILE(unmap_what_is_ours(task), "restore task %d", task.plan->pid);
     for (HeldThread& held : task.threads)
       TRY_WHILE(set_state(held, extended_size), "restore thread %d", held.record->tid());
   }

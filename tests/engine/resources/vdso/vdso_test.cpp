@@ -1,13 +1,19 @@
 #include "engine/resources/vdso/vdso.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cstring>
 
+#include "engine/base/sys.h"
 #include "engine/resources/vdso/elf_functions.h"
 #include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
 
 namespace ncr::vdso {
 namespace {
@@ -101,6 +107,32 @@ CR_TEST(vdso, clocks_are_read_without_a_system_call_as_before) {
   timespec now{};
   EXPECT_EQ(::clock_gettime(CLOCK_MONOTONIC, &now), 0);
   expect_the_time(redirect(ours().code, ours().code, address).take());
+}
+
+// libc remembers where the functions of the vDSO were: nothing that may tell the time is called.
+void live_without_vdso(int ready) {
+  for (const Special& special : ours().mappings)
+    ASSERT_EQ(::munmap(reinterpret_cast<void*>(special.range.start),
+                       special.range.end - special.range.start),
+              0);
+  ASSERT_EQ(::write(ready, "", 1), 1);
+  for (;;) ::pause();
+}
+
+CR_TEST(vdso, a_task_that_unmapped_its_own_gets_none) {
+  int ready[2];
+  ASSERT_EQ(::pipe2(ready, O_CLOEXEC), 0);
+  const pid_t child = test::fork_child([&] { live_without_vdso(ready[1]); });
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  checkpoint_restore();
+  const std::string maps = MUST(sys::read_file(strf("/proc/%d/maps", child).c_str()));
+  EXPECT_NE(maps.find("[stack]"), std::string::npos);
+  for (const char* name : {"[vdso]", "[vvar"})
+    EXPECT_EQ(maps.find(name), std::string::npos) << maps;
+  ASSERT_EQ(::kill(child, SIGKILL), 0);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
 }
 
 }  // namespace
