@@ -154,6 +154,7 @@ struct NamespaceProbe {
   // `refer`.
   std::function<uint32_t(uint64_t inode)> nested_pids = nullptr;
   std::vector<int> deserted = {};  // of nsfs: namespaces of the tree that no task is in
+  bool of_root = true;             // the root of the tree is in it
 };
 
 // A namespace that the root task of a restored tree has just made, and is in.

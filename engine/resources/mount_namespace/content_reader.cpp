@@ -21,8 +21,8 @@ constexpr const char* kMustBeEmpty[] = {"mqueue", "hugetlbfs", "bpf"};
 class ContentReader {
  public:
   ContentReader(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
-                schema::MountNamespace* record, Blockers& blockers)
-      : probe_(probe), lines_(lines), record_(record), blockers_(blockers) {
+                const MountLine* brought, schema::MountNamespace* record, Blockers& blockers)
+      : probe_(probe), lines_(lines), brought_(brought), record_(record), blockers_(blockers) {
     for (const MountLine& line : lines) parents_.insert(line.parent);
   }
 
@@ -47,7 +47,7 @@ class ContentReader {
   // A restore gets it from outside.
   bool is_given(const schema::MountedFileSystem& file_system) const {
     return file_system.origin() != schema::MountedFileSystem::MADE ||
-           (!probe_.request.root.empty() && record_->mounts(0).file_system() == file_system.id());
+           (brought_ != nullptr && brought_->device == file_system.device());
   }
 
   static bool is_removed(const schema::Mount& mount) {
@@ -150,6 +150,7 @@ class ContentReader {
 
   const NamespaceProbe& probe_;
   const std::vector<MountLine>& lines_;
+  const MountLine* brought_;
   schema::MountNamespace* record_;
   Blockers& blockers_;
   std::map<uint32_t, Fd> opened_;  // by id of the mount
@@ -160,8 +161,9 @@ class ContentReader {
 }  // namespace
 
 Result<> read_content(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
-                      schema::MountNamespace* record, Blockers& blockers) {
-  return ContentReader(probe, lines, record, blockers).read_all();
+                      const MountLine* brought, schema::MountNamespace* record,
+                      Blockers& blockers) {
+  return ContentReader(probe, lines, brought, record, blockers).read_all();
 }
 
 }  // namespace ncr::mount_namespace

@@ -6,8 +6,9 @@
 
 namespace ncr::mount_namespace {
 
-// Dump, on a thread that has entered the namespace. `lines`: what `record` was made from.
+// Dump, on a thread that has entered the namespace. `lines`, `brought`: what `record` was made
+// from.
 Result<> read_content(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
-                      schema::MountNamespace* record, Blockers& blockers);
+                      const MountLine* brought, schema::MountNamespace* record, Blockers& blockers);
 
 }  // namespace ncr::mount_namespace

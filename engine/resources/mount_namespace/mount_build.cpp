@@ -244,10 +244,20 @@ class Builder {
   }
 
   Result<Fd> make(const schema::MountedFileSystem& file_system) {
+  // One that is read has a root at least. Of what was removed, each mount brings its own.
+  Result<> check_has_files(const schema::MountedFileSystem& file_system) const {
+    if (file_system.nodes_size() != 0) return {};
+    for (const Placement& placement : plan_.placements)
+      if (placement.file_system == &file_system && !placement.mount->has_removed())
+        return Error::malformed("the image does not have its files");
+    return {};
+  }
+
     const bool from_inside = file_system.type() == "overlay";
     Fd made = TRY(from_inside ? make_from_inside(file_system) : make_file_system(file_system));
     if (is_in_memory(file_system.type())) {
       TRY(make_memory_files(image_, file_system, made));
+      TRY(check_has_files(file_system));
       TRY(finish_file_system(file_system, made));
     }
     return made;

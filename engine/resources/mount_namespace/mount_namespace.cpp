@@ -27,14 +27,34 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   std::vector<MountLine> lines = TRY(read_table(probe.member.proc, "../thread-self/mountinfo"));
   // The engine's own: /proc here is the tree's, that of the descriptor is not.
   std::vector<MountLine> own = TRY(read_table(probe.member.proc, "../self/mountinfo"));
+// The mount that a restore is given: the root of the namespace that the root of the tree is in, if
+// that is not the engine's.
+Result<std::optional<MountLine>> find_brought(const NamespaceProbe& probe,
+                                              const std::vector<MountLine>& lines) {
+  std::optional<MountLine> brought;
+  if (probe.request.root.empty()) return brought;
+  std::vector<MountLine> of_root;
+  if (!probe.of_root) {
+    const Fd& root = probe.tasks.front().proc;
+    const std::string own = TRY(sys::read_link_at(root, "../self/ns/mnt"));
+    if (TRY(sys::read_link_at(root, "ns/mnt")) == own) return brought;
+    of_root = TRY(read_table(root, "mountinfo"));
+  }
+  const MountLine* line = root_of(probe.of_root ? lines : of_root);
+  if (line != nullptr) brought = *line;
+  return brought;
+}
+
   std::vector<Refusal> refusals;
-  schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, &refusals));
+  const std::optional<MountLine> given = TRY(find_brought(probe, lines));
+  const MountLine* brought = given ? &*given : nullptr;
+  schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, brought, &refusals));
   find_bound_namespaces(probe, lines, own, &table, &refusals);
   find_shown_pid_namespaces(probe, &table);
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));
-  TRY(read_content(probe, lines, &table, blockers));
+  TRY(read_content(probe, lines, brought, &table, blockers));
   *record->mutable_mnt() = std::move(table);
   return {};
 }
@@ -68,9 +88,22 @@ std::vector<const schema::Namespace*> built_before(const Image& image,
 Result<std::vector<Fd>> take(const Image& image, const RestoreRequest& request,
                              const schema::Namespace& record) {
   if (record.owner() == 0) return std::vector<Fd>();
+// A root is given to the namespace that the root of the tree is in, which need not be one of these.
+RestoreRequest with_root_of_tree(const Image& image, RestoreRequest request) {
+  if (image.tasks.empty()) return request;
+  const auto& spaces = image.tasks[0].namespaces();
+  const bool takes_it = std::any_of(
+      image.namespaces.begin(), image.namespaces.end(), [&](const schema::Namespace& space) {
+        return space.has_mnt() && space.mnt().mounts_size() != 0 &&
+               std::find(spaces.begin(), spaces.end(), space.id()) != spaces.end();
+      });
+  if (!takes_it) request.root.clear();
+  return request;
+}
+
   const schema::MountNamespace table = table_of(image, record);
   return take_mounts([&](const std::vector<MountLine>& own) {
-    return plan_mounts(table, own, request, built_before(image, record));
+    return plan_mounts(table, own, with_root_of_tree(image, request), built_before(image, record));
   });
 }
 
@@ -83,7 +116,8 @@ Result<> build(const NamespaceBuild& build) {
   std::vector<const schema::Namespace*> earlier;
   if (build.enter_mounts) earlier = built_before(build.image, build.record);
   const schema::MountNamespace table = table_of(build.image, build.record);
-  MountPlan plan = TRY(plan_mounts(table, own, build.request, earlier));
+  const RestoreRequest request = with_root_of_tree(build.image, build.request);
+  MountPlan plan = TRY(plan_mounts(table, own, request, earlier));
   return build_mounts(build, plan, own);
 }
 

@@ -56,8 +56,8 @@ std::string reason_against(const MountLine& line) {
 class Table {
  public:
   Table(const std::vector<MountLine>& lines, const std::vector<MountLine>& own,
-        const DumpRequest& request, std::vector<Refusal>* refusals)
-      : lines_(lines), own_(own), request_(request), refusals_(refusals) {
+        const DumpRequest& request, const MountLine* brought, std::vector<Refusal>* refusals)
+      : lines_(lines), own_(own), request_(request), brought_(brought), refusals_(refusals) {
     for (const MountLine& line : own_) own_groups_[line.peers]++;
     for (const MountLine& line : lines_) groups_[line.peers]++;
     for (const External& external : request_.externals)
@@ -84,13 +84,12 @@ class Table {
     std::unordered_map<uint32_t, const MountLine*> by_id;
     for (const MountLine& line : lines_) by_id.emplace(line.id, &line);
     std::vector<const MountLine*> order;
-    for (const MountLine& line : lines_) {
+    for (const MountLine& line : lines_)
       if (line.parent != line.id && by_id.contains(line.parent))
         children[line.parent].push_back(&line);
-      else if (line.point == "/" && order.empty())
-        order.push_back(&line);
-    }
-    if (order.empty()) return Error::malformed("mountinfo shows no root");
+    const MountLine* root = root_of(lines_);
+    if (root == nullptr) return Error::malformed("mountinfo shows no root");
+    order.push_back(root);
     for (size_t i = 0; i < order.size(); i++)
       for (const MountLine* child : children[order[i]->id]) order.push_back(child);
     return order;
@@ -159,10 +158,19 @@ class Table {
 
   // What takes the other one's place takes its place too.
   bool shows_part_of_external(const MountLine& line) const {
+  bool is_brought(const MountLine& line) const {
+    return brought_ != nullptr && line.device == brought_->device &&
+           is_below(line.root, brought_->root);
+  }
+  bool is_root_brought(const MountLine& line) const {
+    return &line == root_ && is_brought(line) && line.root == brought_->root;
+  }
+
     return std::any_of(lines_.begin(), lines_.end(), [&](const MountLine& other) {
       return other.device == line.device && externals_.contains(other.point) &&
              is_below(line.root, other.root);
     });
+    if (is_brought(line)) return;
   }
 
   void refuse(const MountLine& line, std::string reason, std::string way_out) {
@@ -172,18 +180,19 @@ class Table {
 
   void check(const MountLine& line, const schema::MountedFileSystem& file_system) {
     std::string external = strf("--external mnt[%s]:KEY", line.point.c_str());
-    bool brings_root = !request_.root.empty();
-    if (line.id_mapped && !(brings_root && &line == root_))
+    if (line.id_mapped && !is_root_brought(line))
       refuse(line, "its owners are mapped, and the kernel does not tell how", external);
     if (file_system.origin() == schema::MountedFileSystem::MADE) {
       std::string reason = reason_against(line);
-      if (!reason.empty() && !(brings_root && line.device == root_->device))
-        refuse(line, reason, "unmount it before the dump");
+      if (brought_ != nullptr && line.device == brought_->device)
+        reason = "it shows more of the root's file system than a restore is given";
+      if (!reason.empty()) refuse(line, reason, "unmount it before the dump");
       return;
+  const MountLine* brought_;
     }
     if (line.type == kNsfs && !is_callers_namespace(own_, line)) return;
-    if (!brings_root || request_.external_mounts_auto || is_view_of_kernel(line.type)) return;
-    if (line.device == root_->device && is_below(line.root, root_->root)) return;
+    if (brought_ == nullptr || request_.external_mounts_auto || is_view_of_kernel(line.type))
+      return;
     if (shows_part_of_external(line)) return;
     refuse(line, "it shows a file system of the machine, which the image does not hold", external);
   }
@@ -240,9 +249,9 @@ bool is_in_memory(const std::string& type) { return type == "tmpfs" || type == "
 
 Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& lines,
                                               const std::vector<MountLine>& own,
-                                              const DumpRequest& request,
+                                              const DumpRequest& request, const MountLine* brought,
                                               std::vector<Refusal>* refusals) {
-  return Table(lines, own, request, refusals).describe();
+  return Table(lines, own, request, brought, refusals).describe();
 }
 
 }  // namespace ncr::mount_namespace

@@ -18,10 +18,11 @@ struct Refusal {
   std::string way_out;
 };
 
-// `own`: the engine's. Without the content of file systems in memory.
+// `own`: the engine's. `brought`: the mount that a restore is given (DumpRequest.root); null: none.
+// Without the content of file systems in memory.
 Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& lines,
                                               const std::vector<MountLine>& own,
-                                              const DumpRequest& request,
+                                              const DumpRequest& request, const MountLine* brought,
                                               std::vector<Refusal>* refusals);
 
 // Options of file systems that name owners, as the tree's user namespace numbers them: the kernel

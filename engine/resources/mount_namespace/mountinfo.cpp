@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 
 #include <charconv>
+#include <unordered_set>
 
 namespace ncr::mount_namespace {
 namespace {
@@ -116,6 +117,14 @@ bool is_below(std::string_view path, std::string_view above, std::string* rest) 
   while (path.ends_with("/")) path.remove_suffix(1);
   if (rest != nullptr) *rest = path;
   return true;
+}
+
+const MountLine* root_of(const std::vector<MountLine>& lines) {
+  std::unordered_set<uint32_t> ids;
+  for (const MountLine& line : lines) ids.insert(line.id);
+  for (const MountLine& line : lines)
+    if (line.point == "/" && (line.parent == line.id || !ids.contains(line.parent))) return &line;
+  return nullptr;
 }
 
 Result<std::vector<MountLine>> parse_mountinfo(std::string_view text) {

@@ -29,6 +29,9 @@ struct MountLine {
 // In the order of the text, that of the kernel. Escapes (\040) are undone.
 Result<std::vector<MountLine>> parse_mountinfo(std::string_view text);
 
+// Where the reader's root is; null if no line tells. Pure.
+const MountLine* root_of(const std::vector<MountLine>& lines);
+
 std::string undo_escapes(std::string_view text);
 // Whether `path` is `above` or lies below it; `rest` is what leads from the one to the other,
 // without a slash before or behind.

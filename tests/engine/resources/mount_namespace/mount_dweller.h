@@ -13,6 +13,7 @@
 #include <csignal>
 #include <functional>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,6 +27,13 @@
 namespace ncr::mount_namespace {
 
 extern const NamespaceRoom kRoom;
+
+inline Task task_of(pid_t pid) {
+  Task task;
+  task.pid = pid;
+  task.proc = sys::open(strf("/proc/%d", pid).c_str(), O_PATH | O_DIRECTORY).take();
+  return task;
+}
 
 // It says "y" when its namespace is as wanted.
 class Dweller {
@@ -49,8 +57,7 @@ class Dweller {
     while ((got = ::read(ready[0], buffer, sizeof buffer)) > 0)
       answer_.append(buffer, static_cast<size_t>(got));
     ::close(ready[0]);
-    task_.pid = pid_;
-    task_.proc = sys::open(strf("/proc/%d", pid_).c_str(), O_PATH | O_DIRECTORY).take();
+    task_ = task_of(pid_);
   }
   ~Dweller() {
     ::kill(pid_, SIGKILL);
@@ -75,13 +82,16 @@ struct Dumped {
   std::string error;
 };
 
-inline Dumped dump(const Task& task, const DumpRequest& request = {}) {
+// `root`: of the tree; 0: the task itself is.
+inline Dumped dump(const Task& task, const DumpRequest& request = {}, pid_t root = 0) {
   Dumped dumped;
   Result<Fd> space = sys::open_at(task.proc, "ns/mnt", O_RDONLY);
   EXPECT_TRUE(space.ok());
-  std::vector<Task> none;
+  std::vector<Task> tasks;
+  tasks.push_back(task_of(root != 0 ? root : task.pid));
   SharedMemoryTable content;
-  NamespaceProbe probe{none, task, space.take(), request, content, nullptr};
+  NamespaceProbe probe{tasks, task, space.take(), request, content, nullptr};
+  probe.of_root = root == 0;
   std::thread([&] {
     if (::unshare(CLONE_FS) != 0 || ::setns(probe.fd.get(), CLONE_NEWNS) != 0) {
       dumped.error = "cannot enter";
@@ -156,6 +166,20 @@ inline bool make_directory(const std::string& path) { return ::mkdir(path.c_str(
 inline bool make_file(const std::string& path, const std::string& text = "") {
   Result<Fd> file = sys::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0644);
   return file.ok() && sys::write_all(file.value(), text.data(), text.size()).ok();
+}
+
+// ---- In a process that is checkpointed
+
+inline void must(bool well, const char* what) {
+  if (!well) throw std::runtime_error(what);
+}
+
+inline std::string own_table() { return sys::read_file("/proc/self/mountinfo").take(); }
+
+inline void must_be_same(const std::string& before) {
+  if (comparable(before) == comparable(own_table())) return;
+  std::fprintf(stderr, "before:\n%s\nafter:\n%s\n", before.c_str(), own_table().c_str());
+  throw std::runtime_error("the mounts are others");
 }
 
 }  // namespace ncr::mount_namespace

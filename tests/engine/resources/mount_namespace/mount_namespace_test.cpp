@@ -16,7 +16,6 @@
 #include <csignal>
 #include <functional>
 #include <map>
-#include <stdexcept>
 #include <thread>
 
 #include "engine/memory/shared_memory_table.h"
@@ -346,9 +345,7 @@ TEST(mount_namespace, locked_mounts_of_a_user_namespace_stay_where_they_are) {
   ASSERT_TRUE(before.well());
   std::vector<pid_t> inside = test::children_of(before.task().pid);
   ASSERT_EQ(inside.size(), 1u);
-  Task task;
-  task.pid = inside[0];
-  task.proc = sys::open(strf("/proc/%d", inside[0]).c_str(), O_PATH | O_DIRECTORY).take();
+  Task task = task_of(inside[0]);
   Dumped dumped = dump(task);
   EXPECT_TRUE(dumped.blockers.empty());
   Dweller after([&] { return enter_user_namespace() && rebuild(dumped.record); });
@@ -376,9 +373,7 @@ TEST(mount_namespace, a_container_comes_back_inside_a_user_namespace) {
   // The table is that of the child's child.
   std::vector<pid_t> inside = test::children_of(before.task().pid);
   ASSERT_EQ(inside.size(), 1u);
-  Task task;
-  task.pid = inside[0];
-  task.proc = sys::open(strf("/proc/%d", inside[0]).c_str(), O_PATH | O_DIRECTORY).take();
+  Task task = task_of(inside[0]);
   DumpRequest request;
   request.root = root;
   request.externals = {{"mnt", "/dev/null", "null"}};
@@ -394,78 +389,6 @@ TEST(mount_namespace, a_container_comes_back_inside_a_user_namespace) {
   });
   ASSERT_TRUE(after.well());
   expect_same(before.table(), after.table());
-}
-
-// Both namespaces are made before the first is filled, as a restore does.
-struct TwoSpaces {
-  Image image;
-  Fd spaces[2];
-
-  Result<> enter(uint32_t id) {
-    TRY(SYSCALL(::setns(spaces[id - 1].get(), CLONE_NEWNS), "setns"));
-    return {};
-  }
-  bool make() {
-    for (Fd& space : spaces) {
-      if (::unshare(CLONE_NEWNS) != 0) return false;
-      space = sys::open("/proc/self/ns/mnt", O_RDONLY).take();
-    }
-    SharedMemoryObjects content;
-    RestoreRequest request;
-    for (const schema::Namespace& record : image.namespaces) {
-      if (!enter(record.id()).ok()) return false;
-      Result<> built =
-          kRoom.build({image, request, content, record, [this](uint32_t id) { return enter(id); }});
-      if (!built.ok()) std::fprintf(stderr, "%s\n", built.error().text().c_str());
-      if (!built.ok()) return false;
-    }
-    return true;
-  }
-};
-
-TEST(mount_namespace, what_two_namespaces_share_is_shared_again) {
-  test::Scratch scratch;
-  const std::string dir = scratch.path();
-  auto spreads = [&](unsigned long how) { return ::mount("", dir.c_str(), "", how, nullptr) == 0; };
-  Dweller before([&] {
-    if (!unshare_mounts() || !mount_at(dir, "tmpfs") || !make_directory(dir + "/a") ||
-        !make_directory(dir + "/b") || !make_file(dir + "/file", "x") || !spreads(MS_SHARED))
-      return false;
-    int ready[2];
-    if (::pipe(ready) != 0) return false;
-    if (::fork() == 0) {
-      bool made = ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && ::unshare(CLONE_NEWNS) == 0 &&
-                  spreads(MS_SLAVE) && mount_at(dir + "/a", "tmpfs");
-      for (int fd = 3; fd < 100; fd++)
-        if (fd != ready[1]) ::close(fd);
-      (void)!::write(ready[1], made ? "y" : "n", 1);
-      ::pause();
-    }
-    char answer = 0;
-    return ::read(ready[0], &answer, 1) == 1 && answer == 'y';
-  });
-  ASSERT_TRUE(before.well());
-  std::vector<pid_t> inside = test::children_of(before.task().pid);
-  ASSERT_EQ(inside.size(), 1u);
-  Task other;
-  other.pid = inside[0];
-  other.proc = sys::open(strf("/proc/%d", inside[0]).c_str(), O_PATH | O_DIRECTORY).take();
-  TwoSpaces two;
-  two.image.namespaces = {dump(before).record, dump(other).record};
-  two.image.namespaces[0].set_id(1);
-  two.image.namespaces[1].set_id(2);
-  const std::string table = sys::read_file_at(other.proc, "mountinfo").take();
-  Dweller after([&] {
-    bool well = two.make() && make_file(dir + "/new") && two.enter(1).ok() &&
-                test::file_exists(dir + "/new") && test::file_text(dir + "/file") == "x" &&
-                mount_at(dir + "/b", "proc");
-    // What the first mounts, the second gets, and not the other way round.
-    return well && two.enter(2).ok() && test::file_exists(dir + "/b/self") &&
-           ::umount((dir + "/b").c_str()) == 0 && two.enter(1).ok() &&
-           test::file_exists(dir + "/b/self") && two.enter(2).ok();
-  });
-  ASSERT_TRUE(after.well());
-  expect_same(table, after.table());
 }
 
 TEST(mount_namespace, a_thousand_mounts_come_back) {
@@ -503,18 +426,6 @@ TEST(mount_namespace, the_callers_mounts_are_untouched) {
 }
 
 // ---- Whole checkpoints
-
-void must(bool well, const char* what) {
-  if (!well) throw std::runtime_error(what);
-}
-
-std::string own_table() { return sys::read_file("/proc/self/mountinfo").take(); }
-
-void must_be_same(const std::string& before) {
-  if (comparable(before) == comparable(own_table())) return;
-  std::fprintf(stderr, "before:\n%s\nafter:\n%s\n", before.c_str(), own_table().c_str());
-  throw std::runtime_error("the mounts are others");
-}
 
 CR_TEST(mount_namespace, a_process_comes_back_among_its_own_mounts) {
   test::Scratch scratch;

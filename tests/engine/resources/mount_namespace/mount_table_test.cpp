@@ -32,8 +32,10 @@ constexpr const char* kProc = "5 7 0:40 / /proc rw,relatime - proc proc rw\n";
 Described describe(const std::string& tree, const DumpRequest& request = {},
                    const std::string& own = kMachine) {
   Described described;
-  Result<schema::MountNamespace> table = describe_table(
-      parse_mountinfo(tree).take(), parse_mountinfo(own).take(), request, &described.refusals);
+  const std::vector<MountLine> lines = parse_mountinfo(tree).take();
+  Result<schema::MountNamespace> table =
+      describe_table(lines, parse_mountinfo(own).take(), request,
+                     request.root.empty() ? nullptr : root_of(lines), &described.refusals);
   EXPECT_TRUE(table.ok()) << table.error().text();
   if (table.ok()) described.table = table.take();
   return described;
@@ -101,6 +103,18 @@ TEST(mount_table, a_disk_of_the_machine_below_a_given_root_must_be_external) {
   request.external_mounts_auto = true;
   EXPECT_TRUE(describe(tree, request).refusals.empty());
   EXPECT_TRUE(describe(tree).refusals.empty());
+TEST(mount_table, more_of_the_roots_file_system_than_a_restore_is_given_is_refused) {
+  DumpRequest request;
+  request.root = "/bundle/rootfs";
+  Described described = describe(
+      "7 1 0:50 /part / rw - tmpfs x rw\n"
+      "8 7 0:50 / /all rw - tmpfs x rw\n"
+      "9 7 0:50 /part/of /part rw - tmpfs x rw\n",
+      request);
+  EXPECT_TRUE(described.refuses("mount /all"));
+  EXPECT_FALSE(described.refuses("mount /part"));
+}
+
 }
 
 TEST(mount_table, what_cannot_be_mounted_again_is_refused_by_name) {
@@ -156,7 +170,7 @@ TEST(mount_table, a_namespace_without_proc_is_refused) {
 
 TEST(mount_table, a_table_without_a_root_or_with_a_circle_does_no_harm) {
   std::vector<Refusal> refusals;
-  EXPECT_FALSE(describe_table({}, {}, {}, &refusals).ok());
+  EXPECT_FALSE(describe_table({}, {}, {}, nullptr, &refusals).ok());
   Described described = describe(
       "7 1 254:0 / / rw - ext4 /dev/vda rw\n"
       "8 9 0:51 / /a rw - tmpfs x rw\n"
