@@ -109,7 +109,7 @@ class ContentReader {
 
   Result<> open_covered() {
     if (covered_.empty()) return {};
-    Result<std::map<uint32_t, Fd>> taken = uncover(lines_, probe_.member.proc, covered_);
+    Result<std::map<uint32_t, Fd>> taken = uncover(lines_, probe_.fd, probe_.member.proc, covered_);
     if (!taken.ok()) return {};  // refused by name when it is read
     for (auto& [id, fd] : taken.value()) opened_[id] = std::move(fd);
     return {};

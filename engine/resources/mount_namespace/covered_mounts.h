@@ -11,11 +11,11 @@
 
 namespace ncr::mount_namespace {
 
-// Dump, on a thread that has entered the namespace. `lines`: its table; `proc`: a directory of the
-// engine's procfs. Copies of the mounts with these ids, put in place nowhere; those that could not
-// be reached are missing.
-Result<std::map<uint32_t, Fd>> uncover(const std::vector<MountLine>& lines, const Fd& proc,
-                                       const std::set<uint32_t>& wanted);
+// Dump, on a thread that has entered the namespace `space`. `lines`: its table; `proc`: a directory
+// of the engine's procfs. Copies of the mounts with these ids, put in place nowhere; those that
+// could not be reached are missing.
+Result<std::map<uint32_t, Fd>> uncover(const std::vector<MountLine>& lines, const Fd& space,
+                                       const Fd& proc, const std::set<uint32_t>& wanted);
 
 // The order in which a table can be taken down: what is mounted on a mount comes before it, and
 // what hides something else there before that. As indices of `lines`. Pure.

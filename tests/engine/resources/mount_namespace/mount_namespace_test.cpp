@@ -471,5 +471,27 @@ CR_TEST(mount_namespace, a_process_in_another_root_comes_back) {
       });
 }
 
+CR_TEST(mount_namespace, what_other_mounts_cover_keeps_its_files) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  std::string before;
+  test::checkpoint_beside(
+      [&] {
+        must(unshare_mounts() && mount_at(dir, "tmpfs") && make_file(dir + "/first", "1") &&
+                 make_directory(dir + "/in") && mount_at(dir + "/in", "tmpfs") &&
+                 make_file(dir + "/in/second", "2") && mount_at(dir, "tmpfs") &&
+                 make_file(dir + "/third", "3") && bind_at("/etc", dir),
+             "set up");
+        before = own_table();
+      },
+      [&] {
+        must_be_same(before);
+        must(::umount(dir.c_str()) == 0 && test::file_text(dir + "/third") == "3", "third");
+        must(::umount(dir.c_str()) == 0 && test::file_text(dir + "/first") == "1" &&
+                 test::file_text(dir + "/in/second") == "2",
+             "first");
+      });
+}
+
 }  // namespace
 }  // namespace ncr::mount_namespace
