@@ -129,6 +129,11 @@ Result<> hand_over(const tty::OrphanTerminals& orphans, const RestoreRequest& re
   return {};
 }
 
+Result<Fd> open_procfs(int fd_base) {
+  Fd procfs = TRY_WHILE(sys::open("/proc", O_PATH | O_DIRECTORY), "a restore needs a procfs");
+  return Fd(TRY(SYSCALL(::fcntl(procfs.get(), F_DUPFD_CLOEXEC, fd_base), "F_DUPFD_CLOEXEC")));
+}
+
 // Runs in the coordinator. Until release() every early return leaves nothing behind.
 Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request,
                                 const BirthRegister& born, const std::function<bool()>& cancelled,
@@ -147,8 +152,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   SyncPage sync = TRY(SyncPage::create(threads_of(plan)));
   NamespaceSet namespaces = TRY(NamespaceSet::create(*plan.image, request, plan.service_fd_base));
   if (!namespaces.empty()) files.set_namespaces(&namespaces);
-  Fd proc;
-  if (namespaces.renumbers()) proc = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
+  Fd procfs;
+  if (!namespaces.empty()) procfs = TRY(open_procfs(plan.service_fd_base));
   // Declared before the tree: they are left when the tree is gone.
   cgroup::Cgroups cgroups =
       TRY(cgroup::Cgroups::create(*plan.image, request, plan.service_fd_base));
@@ -172,8 +177,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   Fd self = TRY(sys::pidfd_open(::getpid()));
   // A group outside has no number in the tree's own pid namespace.
   const pid_t callers_group = namespaces.renumbers() ? 0 : ::getpgrp();
-  Nursery nursery{plan, request, shared,           sync,          files,  namespaces, born,
-                  proc, self,    TreeCounts(plan), callers_group, cgroups};
+  Nursery nursery{plan,         request, shared,           sync,          files,  namespaces, born,
+                  procfs.get(), self,    TreeCounts(plan), callers_group, cgroups};
   if (namespaces.empty()) TRY(connections.lock(Fd()));
   TRY(clone_root(nursery));
   TRY(tree.adopt(0));

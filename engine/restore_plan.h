@@ -27,6 +27,7 @@ struct TaskPlan {
   bool shares_files = false;          // cloned with CLONE_FILES: its creator's descriptor table
   int exe_fd = -1;  // where FileRestorer leaves the executable for PR_SET_MM_EXE_FILE, to be closed
                     // by the restorer
+  int procfs_fd = -1;                 // where it leaves what procfs::look_through was given
   bool set_sid = false;               // calls setsid() ...
   size_t children_before_setsid = 0;  // ... after forking this many children
   bool founds_group = false;  // calls setpgid(0, 0) at once; if that is not its pgid, it leaves

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "engine/base/ids.h"
+#include "engine/base/procfs.h"
 #include "engine/base/sys.h"
 
 namespace ncr {
@@ -41,7 +42,7 @@ Result<std::vector<OwnMapping>> parse_maps(const std::string& text) {
 }
 
 Result<std::vector<OwnMapping>> own_mappings() {
-  std::string text = TRY(sys::read_file("/proc/self/maps"));
+  std::string text = TRY(procfs::read_file("self/maps"));
   return parse_maps(text);
 }
 

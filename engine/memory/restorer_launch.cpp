@@ -16,6 +16,7 @@
 
 #include "arch_current/enter_blob.h"
 #include "engine/base/ids.h"
+#include "engine/base/procfs.h"
 #include "engine/base/sys.h"
 #include "engine/memory/address_ranges.h"
 #include "engine/memory/restorer_area.h"
@@ -104,7 +105,9 @@ Result<> Launcher::build() {
   TRY(list_moves());
   list_unmaps();
   list_locks();
-  return fill_area();
+  TRY(fill_area());
+  procfs::look_through({});
+  return {};
 }
 
 Result<> Launcher::find_places() {
@@ -194,7 +197,8 @@ Result<uint32_t> Launcher::executable() const {
   if (launch_.exe_fd < 0) return ~0u;
   struct stat ours {
   }, wanted{};
-  TRY(SYSCALL(::stat("/proc/self/exe", &ours), "stat /proc/self/exe"));
+  const procfs::Place exe = procfs::at("self/exe");
+  TRY(SYSCALL(::fstatat(exe.directory, exe.path.c_str(), &ours, 0), "stat /proc/self/exe"));
   TRY(SYSCALL(::fstat(launch_.exe_fd, &wanted), "stat the executable"));
   if (ours.st_dev != wanted.st_dev || ours.st_ino != wanted.st_ino)
     return static_cast<uint32_t>(launch_.exe_fd);

@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/file_lock/description_locks.h"
 #include "engine/resources/file_lock/lease.h"
 #include "engine/resources/tty/orphan_terminals.h"
@@ -199,8 +200,11 @@ struct FileRestorer::Impl {
     return {};
   }
 
-  Result<> add_executable(size_t index, std::map<int, Place>* table) const {
+  // What a task needs until it is itself.
+  Result<> add_service(size_t index, std::map<int, Place>* table) const {
     const TaskPlan& task = plan.tasks[index];
+    if (task.procfs_fd >= 0 && procfs::looked_through() >= 0)
+      (*table)[task.procfs_fd] = {procfs::looked_through(), O_CLOEXEC};
     if (task.exe_fd < 0) return {};
     auto executable = opened.find(task.record->memory().exe_file_id());
     if (executable == opened.end())
@@ -235,10 +239,10 @@ struct FileRestorer::Impl {
   }
 
   // Of the task and of those that live in its table.
-  Result<> add_executables(size_t index, std::map<int, Place>* table) const {
-    TRY(add_executable(index, table));
+  Result<> add_services(size_t index, std::map<int, Place>* table) const {
+    TRY(add_service(index, table));
     for (size_t child : plan.tasks[index].children)
-      if (plan.tasks[child].shares_files) TRY(add_executables(child, table));
+      if (plan.tasks[child].shares_files) TRY(add_services(child, table));
     return {};
   }
 };
@@ -278,7 +282,7 @@ Result<> FileRestorer::install(const schema::Task& task) {
                 id, file.path().c_str());
   }
   std::map<int, Place> table;
-  TRY(impl_->add_executables(index, &table));
+  TRY(impl_->add_services(index, &table));
   for (const schema::Descriptor& descriptor : task.descriptors()) {
     int service = TRY_WHILE(opened(descriptor.file_id()), "fd %d", descriptor.number());
     table[descriptor.number()] = {service, descriptor.close_on_exec() ? O_CLOEXEC : 0};

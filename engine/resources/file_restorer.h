@@ -25,8 +25,8 @@ class FileRestorer {
   // plan.service_fd_base.
   Result<> open_owned(const schema::Task& task);
   // After every process of the tree was forked: puts the task's descriptors at their numbers, and
-  // the executable at TaskPlan::exe_fd; closes everything else. A task that shares its creator's
-  // table has nothing to do: the creator does it for both.
+  // the executable and the procfs where TaskPlan says; closes everything else. A task that shares
+  // its creator's table has nothing to do: the creator does it for both.
   Result<> install(const schema::Task& task);
 
   // For rooms: a file of this task that is open already (its service number), and things to leave

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include "engine/base/procfs.h"
 #include "engine/base/sys.h"
 
 namespace ncr {
@@ -30,7 +31,7 @@ inline int open_flags(uint32_t flags) {
 
 // A second description of the object behind `fd`.
 inline Result<Fd> reopen(const Fd& fd, int flags) {
-  return sys::open(strf("/proc/self/fd/%d", fd.get()).c_str(), flags | O_NOCTTY);
+  return procfs::open(strf("self/fd/%d", fd.get()), flags | O_NOCTTY);
 }
 
 // Joins the files of one object (OpenFile.group_id). Never 0.

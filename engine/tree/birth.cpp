@@ -21,6 +21,7 @@
 #include <ctime>
 #include <optional>
 
+#include "engine/base/procfs.h"
 #include "engine/memory/lazy_handover.h"
 #include "engine/memory/staged_memory.h"
 #include "engine/resources/controlling_terminal/controlling_terminal.h"
@@ -39,7 +40,7 @@ bool is_of_the_tree(const Nursery& nursery, const TaskPlan& task) {
   if (nursery.namespaces.renumbers() || task.pid_space != 0)
     return true;  // the pid namespace is the tree's own
 
-  Result<std::string> status = sys::read_file(strf("/proc/%d/status", tid).c_str());
+  Result<std::string> status = procfs::read_file(strf("%d/status", tid));
   if (!status.ok()) return true;  // gone meanwhile
   size_t at = status.value().find("\nTgid:\t");
   pid_t process =
@@ -170,6 +171,7 @@ class Birth {
   Result<> begin() {
     if (index_ == 0) {
       default_signal_actions();
+      if (nursery_.procfs >= 0) procfs::look_through(Fd(nursery_.procfs));
       TRY(sync().wait(kAdopted, 1, [this] { return coordinator_lives(); }));
       // Whoever is orphaned while the tree is half made falls to us; ends with process_flags.Set.
       TRY(SYSCALL(::prctl(PR_SET_CHILD_SUBREAPER, 1), "prctl PR_SET_CHILD_SUBREAPER"));
@@ -200,8 +202,8 @@ class Birth {
     const pid_t inner = plan().pid != 0 ? plan().pid : ::getpid();
     nursery_.born.set_inner(index_, inner);
     pid_t outer = inner;
-    if (nursery_.outer_proc.valid()) {
-      std::string self = TRY(sys::read_link_at(nursery_.outer_proc, "self"));
+    if (nursery_.namespaces.renumbers()) {
+      std::string self = TRY(procfs::read_link("self"));
       outer = static_cast<pid_t>(std::strtol(self.c_str(), nullptr, 10));
     }
     nursery_.born.set_outer(index_, outer);
@@ -327,11 +329,14 @@ class Birth {
     const TreeCounts& counts = nursery_.counts;
     if (plan().shares_files) {
       sync().add(kSharersDone);
-      return wait_for(kInstalled, counts.tables);
+      TRY(wait_for(kInstalled, counts.tables));
+    } else {
+      TRY(wait_for(kSharersDone, counts.sharers));
+      TRY(nursery_.files.install(record()));
+      sync().add(kInstalled);
     }
-    TRY(wait_for(kSharersDone, counts.sharers));
-    TRY(nursery_.files.install(record()));
-    sync().add(kInstalled);
+    // What it was looked through was closed there.
+    if (nursery_.procfs >= 0) procfs::look_through(Fd(plan().procfs_fd));
     return {};
   }
 

@@ -46,7 +46,7 @@ struct Nursery {
   FileRestorer& files;
   NamespaceSet& namespaces;
   const BirthRegister& born;
-  const Fd& outer_proc;   // /proc of the coordinator, while the tree gets other numbers; else none
+  int procfs;             // of the coordinator, if the tree has namespaces of its own; else -1
   const Fd& coordinator;  // pidfd
   TreeCounts counts;
   pid_t callers_group;  // for groups led from outside

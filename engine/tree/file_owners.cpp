@@ -63,7 +63,7 @@ class Owners {
     return {};
   }
 
-  // Each user of one table needs a number of its own for its executable.
+  // Each user of one table needs numbers of its own for its executable and its procfs.
   void number_executables() {
     int highest = -1, most = 0;
     std::vector<int> ordinal(tasks_.size(), 0);
@@ -74,12 +74,14 @@ class Owners {
       size_t table = maker(i);
       int number = ordinal[table]++;
       most = std::max(most, number + 1);
-      if (tasks_[i].live() && tasks_[i].record->memory().exe_file_id() != 0)
-        tasks_[i].exe_fd = number;
+      if (!tasks_[i].live()) continue;
+      if (tasks_[i].record->memory().exe_file_id() != 0) tasks_[i].exe_fd = 2 * number;
+      tasks_[i].procfs_fd = 2 * number + 1;
     }
     for (TaskPlan& task : tasks_)
-      if (task.exe_fd >= 0) task.exe_fd += highest + 1;
-    plan_->service_fd_base = highest + 1 + most;
+      for (int* number : {&task.exe_fd, &task.procfs_fd})
+        if (*number >= 0) *number += highest + 1;
+    plan_->service_fd_base = highest + 1 + 2 * most;
   }
 
   // A session leader takes its terminal before it forks, so its maker is above it.

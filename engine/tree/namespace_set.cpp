@@ -13,6 +13,7 @@
 
 #include <ctime>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/mount_namespace/proc_mounts.h"
 #include "engine/resources/room.h"
 #include "engine/resources/time_namespace/offsets.h"
@@ -220,7 +221,7 @@ Result<> NamespaceSet::write_id_maps(pid_t root) const {
 }
 
 Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
-  Fd fd = TRY(sys::open(strf("/proc/self/ns/%s", link).c_str(), O_RDONLY));
+  Fd fd = TRY(procfs::open(strf("self/ns/%s", link), O_RDONLY));
   kept_[{kind, id}] = TRY(above(std::move(fd), fd_base_));
   return {};
 }
@@ -229,14 +230,14 @@ Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
 // only after the offsets were written (time_namespaces(7)). They count from the clocks of the
 // machine, ours may be off by offsets of their own.
 Result<> NamespaceSet::make_time(const schema::TimeNamespace& clocks) {
-  const std::string text = TRY(sys::read_file("/proc/self/timens_offsets"));
+  const std::string text = TRY(procfs::read_file("self/timens_offsets"));
   const time_namespace::Offsets own = TRY(time_namespace::parse_offsets(text));
   TRY(SYSCALL(::unshare(CLONE_NEWTIME), "unshare CLONE_NEWTIME"));
   const std::string offsets =
       offset_line("monotonic",
                   clocks.monotonic_ns() - clock_ns(CLOCK_MONOTONIC) + own.monotonic_ns) +
       offset_line("boottime", clocks.boottime_ns() - clock_ns(CLOCK_BOOTTIME) + own.boottime_ns);
-  Fd file = TRY(sys::open("/proc/self/timens_offsets", O_WRONLY));
+  Fd file = TRY(procfs::open("self/timens_offsets", O_WRONLY));
   return sys::write_all(file, offsets.data(), offsets.size());
 }
 
@@ -267,8 +268,7 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
       return visit(room.kind, record.id());
     case schema::Namespace::kMnt:
       TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a new mnt namespace"));
-      mount_tables_[record.id()] =
-          TRY_WHILE(sys::read_file("/proc/self/mountinfo"), "a restore needs a procfs at /proc");
+      mount_tables_[record.id()] = TRY(procfs::read_file("self/mountinfo"));
       TRY(keep_given_root(record));
       return keep(room.name, room.kind, record.id());
     default:

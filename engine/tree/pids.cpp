@@ -6,13 +6,14 @@
 #include <cstdlib>
 #include <unordered_set>
 
+#include "engine/base/procfs.h"
 #include "engine/base/sys.h"
 
 namespace ncr {
 namespace {
 
 Result<pid_t> pid_limit() {
-  std::string text = TRY(sys::read_file("/proc/sys/kernel/pid_max"));
+  std::string text = TRY(procfs::read_file("sys/kernel/pid_max"));
   return static_cast<pid_t>(std::strtol(text.c_str(), nullptr, 10));
 }
 
@@ -22,7 +23,7 @@ bool exists(pid_t target) {
 }
 
 std::string first_line(const std::string& path) {
-  Result<std::string> text = sys::read_file(path.c_str());
+  Result<std::string> text = procfs::read_file(path);
   return text.ok() ? text.value().substr(0, text.value().find('\n')) : std::string();
 }
 
@@ -51,9 +52,9 @@ Result<> check_pids_free(const RestorePlan& plan) {
 }
 
 std::string holder_of(pid_t pid) {
-  std::string comm = first_line(strf("/proc/%d/comm", pid));
+  std::string comm = first_line(strf("%d/comm", pid));
   if (comm.empty()) return "a process group or session";
-  Result<std::string> status = sys::read_file(strf("/proc/%d/status", pid).c_str());
+  Result<std::string> status = procfs::read_file(strf("%d/status", pid));
   size_t at = status.ok() ? status.value().find("\nTgid:\t") : std::string::npos;
   pid_t process =
       at == std::string::npos

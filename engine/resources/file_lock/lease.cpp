@@ -12,6 +12,7 @@
 #include <sys/fsuid.h>
 #include <sys/stat.h>
 
+#include "engine/base/procfs.h"
 #include "engine/base/undo.h"
 
 namespace ncr::file_lock {
@@ -32,7 +33,7 @@ Result<int> set_lease(int number, int type) {
 Result<> break_lease(int number, const schema::Lease& lease) {
   TRY(SYSCALL(::fcntl(number, F_SETOWN, 0), "F_SETOWN"));
   const int flags = lease.target() == F_RDLCK ? O_RDONLY : O_WRONLY;
-  Result<Fd> opened = sys::open(strf("/proc/self/fd/%d", number).c_str(), flags | O_NONBLOCK);
+  Result<Fd> opened = procfs::open(strf("self/fd/%d", number), flags | O_NONBLOCK);
   if (!opened.ok() && opened.error().os_error() != EWOULDBLOCK) return opened.take_error();
   return {};
 }

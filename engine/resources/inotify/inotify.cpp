@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/base/procfs.h"
 #include "engine/base/undo.h"
 #include "engine/resources/fdinfo.h"
 #include "engine/resources/file_restorer.h"
@@ -173,7 +174,8 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
   bool now = !has_number(files.image(), record.id());
   for (const schema::InotifyWatch& watch : inotify.watches()) {
     if (watch.file_id() != 0) {
-      const std::string path = strf("/proc/self/fd/%d", TRY(files.opened(watch.file_id())));
+      const int number = TRY(files.opened(watch.file_id()));
+      const std::string path = TRY(procfs::path_from_here(strf("self/fd/%d", number)));
       TRY(add_watch(fd, watch, path, watch.mask()));
       continue;
     }

@@ -10,6 +10,7 @@
 
 #include <charconv>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/room.h"
 
 namespace ncr::login_id {
@@ -42,14 +43,14 @@ Result<> look(const Task& task, schema::Task* record) {
 }
 
 Result<> change_to(uint32_t id) {
-  Fd file = TRY(sys::open("/proc/self/loginuid", O_WRONLY));
+  Fd file = TRY(procfs::open("self/loginuid", O_WRONLY));
   const std::string text = std::to_string(id);
   return sys::write_all(file, text.data(), text.size());
 }
 
 Result<> restore(const ChildTask& child) {
   if (!child.record.has_login_id()) return {};
-  Result<Fd> own = sys::open("/proc/self", O_PATH | O_DIRECTORY);
+  Result<Fd> own = procfs::open("self", O_PATH | O_DIRECTORY);
   if (own.ok()) {
     const uint32_t current = TRY(id_of(own.value()));
     if (current == child.record.login_id()) return {};

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/room.h"
 
 namespace ncr::lsm {
@@ -80,12 +81,12 @@ Result<> preflight(const Task& task, Blockers& blockers) {
 
 Result<> write_attribute(const char* file, const std::string& text) {
   if (text.empty()) return {};
-  Fd fd = TRY(sys::open(strf("/proc/thread-self/attr/%s", file).c_str(), O_WRONLY));
+  Fd fd = TRY(procfs::open(strf("thread-self/attr/%s", file), O_WRONLY));
   return sys::write_all(fd, text.data(), text.size());
 }
 
 Result<> set_apparmor(const LsmLabels& labels) {
-  const bool own_folder = sys::open("/proc/thread-self/attr/apparmor", O_PATH).ok();
+  const bool own_folder = procfs::open("thread-self/attr/apparmor", O_PATH).ok();
   const std::string folder = own_folder ? "apparmor/" : "";
   if (!labels.exec().empty())
     TRY_WHILE(write_attribute((folder + "exec").c_str(), "exec " + labels.exec()),
@@ -108,7 +109,7 @@ Result<> restore(const ChildTask& child) {
   LsmLabels labels = TRY(wanted(child.record, child.request));
   if (labels.module() == LsmLabels::NONE) return {};
   LsmLabels own;
-  Fd self = TRY(sys::open("/proc/thread-self", O_PATH | O_DIRECTORY));
+  Fd self = TRY(procfs::open("thread-self", O_PATH | O_DIRECTORY));
   TRY(read_labels(self, "attr", &own));
   if (own.SerializeAsString() == labels.SerializeAsString()) return {};
   if (own.module() != labels.module()) return {};  // unconfined, see check_module()

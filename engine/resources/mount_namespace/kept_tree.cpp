@@ -9,12 +9,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
 
 namespace ncr::mount_namespace {
 
 Result<KeptTree> KeptTree::read(const Fd& root) {
-  std::string text = TRY(sys::read_file("/proc/thread-self/mountinfo"));
+  std::string text = TRY(procfs::read_file("thread-self/mountinfo"));
   std::vector<MountLine> lines = TRY(parse_mountinfo(text));
   const uint32_t id = TRY(mount_id_of(root));
   KeptTree tree;

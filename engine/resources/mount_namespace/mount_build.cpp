@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "engine/base/procfs.h"
 #include "engine/base/undo.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/kept_tree.h"
@@ -143,7 +144,7 @@ class Builder {
   }
 
   static Result<> check_is(const Elsewhere& elsewhere, const Fd& top) {
-    std::string text = TRY(sys::read_file("/proc/thread-self/mountinfo"));
+    std::string text = TRY(procfs::read_file("thread-self/mountinfo"));
     std::vector<MountLine> lines = TRY(parse_mountinfo(text));
     const uint32_t id = TRY(mount_id_of(top));
     for (const MountLine& line : lines)
@@ -243,7 +244,6 @@ class Builder {
     return made;
   }
 
-  Result<Fd> make(const schema::MountedFileSystem& file_system) {
   // One that is read has a root at least. Of what was removed, each mount brings its own.
   Result<> check_has_files(const schema::MountedFileSystem& file_system) const {
     if (file_system.nodes_size() != 0) return {};
@@ -253,11 +253,12 @@ class Builder {
     return {};
   }
 
+  Result<Fd> make(const schema::MountedFileSystem& file_system) {
     const bool from_inside = file_system.type() == "overlay";
     Fd made = TRY(from_inside ? make_from_inside(file_system) : make_file_system(file_system));
     if (is_in_memory(file_system.type())) {
-      TRY(make_memory_files(image_, file_system, made));
       TRY(check_has_files(file_system));
+      TRY(make_memory_files(image_, file_system, made));
       TRY(finish_file_system(file_system, made));
     }
     return made;

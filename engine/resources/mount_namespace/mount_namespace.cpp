@@ -5,6 +5,10 @@
 // dump runs on a thread of the engine that has entered the namespace, build in the root task.
 #include <sched.h>
 
+#include <algorithm>
+#include <optional>
+
+#include "engine/base/procfs.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/cgroup_mounts.h"
 #include "engine/resources/mount_namespace/content_reader.h"
@@ -23,10 +27,6 @@ Result<std::vector<MountLine>> read_table(const Fd& directory, const char* path)
 
 // ---- Dump
 
-Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
-  std::vector<MountLine> lines = TRY(read_table(probe.member.proc, "../thread-self/mountinfo"));
-  // The engine's own: /proc here is the tree's, that of the descriptor is not.
-  std::vector<MountLine> own = TRY(read_table(probe.member.proc, "../self/mountinfo"));
 // The mount that a restore is given: the root of the namespace that the root of the tree is in, if
 // that is not the engine's.
 Result<std::optional<MountLine>> find_brought(const NamespaceProbe& probe,
@@ -45,6 +45,10 @@ Result<std::optional<MountLine>> find_brought(const NamespaceProbe& probe,
   return brought;
 }
 
+Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
+  std::vector<MountLine> lines = TRY(read_table(probe.member.proc, "../thread-self/mountinfo"));
+  // The engine's own: /proc here is the tree's, that of the descriptor is not.
+  std::vector<MountLine> own = TRY(read_table(probe.member.proc, "../self/mountinfo"));
   std::vector<Refusal> refusals;
   const std::optional<MountLine> given = TRY(find_brought(probe, lines));
   const MountLine* brought = given ? &*given : nullptr;
@@ -84,10 +88,6 @@ std::vector<const schema::Namespace*> built_before(const Image& image,
   return earlier;
 }
 
-// In a user namespace the caller's mounts are locked together: none can be copied alone.
-Result<std::vector<Fd>> take(const Image& image, const RestoreRequest& request,
-                             const schema::Namespace& record) {
-  if (record.owner() == 0) return std::vector<Fd>();
 // A root is given to the namespace that the root of the tree is in, which need not be one of these.
 RestoreRequest with_root_of_tree(const Image& image, RestoreRequest request) {
   if (image.tasks.empty()) return request;
@@ -101,6 +101,10 @@ RestoreRequest with_root_of_tree(const Image& image, RestoreRequest request) {
   return request;
 }
 
+// In a user namespace the caller's mounts are locked together: none can be copied alone.
+Result<std::vector<Fd>> take(const Image& image, const RestoreRequest& request,
+                             const schema::Namespace& record) {
+  if (record.owner() == 0) return std::vector<Fd>();
   const schema::MountNamespace table = table_of(image, record);
   return take_mounts([&](const std::vector<MountLine>& own) {
     return plan_mounts(table, own, with_root_of_tree(image, request), built_before(image, record));
@@ -109,10 +113,9 @@ RestoreRequest with_root_of_tree(const Image& image, RestoreRequest request) {
 
 Result<> build(const NamespaceBuild& build) {
   if (build.record.empty()) return {};  // a copy of the caller's
-  Fd here;
-  std::vector<MountLine> own =
-      TRY(build.mount_table.empty() ? read_table(here, "/proc/self/mountinfo")
-                                    : parse_mountinfo(build.mount_table));
+  std::string table_now = build.mount_table;
+  if (table_now.empty()) table_now = TRY(procfs::read_file("self/mountinfo"));
+  std::vector<MountLine> own = TRY(parse_mountinfo(table_now));
   std::vector<const schema::Namespace*> earlier;
   if (build.enter_mounts) earlier = built_before(build.image, build.record);
   const schema::MountNamespace table = table_of(build.image, build.record);

@@ -68,9 +68,6 @@ class Table {
     std::vector<const MountLine*> order = TRY(parents_first());
     root_ = order.front();
     for (const MountLine* line : order) add(*line);
-    if (!has_proc())
-      refusals_->push_back({"mount namespace without /proc", "a restore works through it",
-                            "mount a procfs at /proc before the dump"});
     return std::move(out_);
   }
 
@@ -148,16 +145,19 @@ class Table {
     return known->second;
   }
 
-  bool has_proc() const {
-    return std::any_of(out_.mounts().begin(), out_.mounts().end(), [&](const schema::Mount& mount) {
-      return mount.point() == "/proc" &&
-             (mount.external() ||
-              out_.file_systems(static_cast<int>(mount.file_system()) - 1).type() == "proc");
+  // What takes the other one's place takes its place too.
+  bool shows_part_of_external(const MountLine& line) const {
+    return std::any_of(lines_.begin(), lines_.end(), [&](const MountLine& other) {
+      return other.device == line.device && externals_.contains(other.point) &&
+             is_below(line.root, other.root);
     });
   }
 
-  // What takes the other one's place takes its place too.
-  bool shows_part_of_external(const MountLine& line) const {
+  void refuse(const MountLine& line, std::string reason, std::string way_out) {
+    refusals_->push_back({strf("mount %s (%s)", line.point.c_str(), line.type.c_str()),
+                          std::move(reason), std::move(way_out)});
+  }
+
   bool is_brought(const MountLine& line) const {
     return brought_ != nullptr && line.device == brought_->device &&
            is_below(line.root, brought_->root);
@@ -166,29 +166,17 @@ class Table {
     return &line == root_ && is_brought(line) && line.root == brought_->root;
   }
 
-    return std::any_of(lines_.begin(), lines_.end(), [&](const MountLine& other) {
-      return other.device == line.device && externals_.contains(other.point) &&
-             is_below(line.root, other.root);
-    });
-    if (is_brought(line)) return;
-  }
-
-  void refuse(const MountLine& line, std::string reason, std::string way_out) {
-    refusals_->push_back({strf("mount %s (%s)", line.point.c_str(), line.type.c_str()),
-                          std::move(reason), std::move(way_out)});
-  }
-
   void check(const MountLine& line, const schema::MountedFileSystem& file_system) {
     std::string external = strf("--external mnt[%s]:KEY", line.point.c_str());
     if (line.id_mapped && !is_root_brought(line))
       refuse(line, "its owners are mapped, and the kernel does not tell how", external);
+    if (is_brought(line)) return;
     if (file_system.origin() == schema::MountedFileSystem::MADE) {
       std::string reason = reason_against(line);
       if (brought_ != nullptr && line.device == brought_->device)
         reason = "it shows more of the root's file system than a restore is given";
       if (!reason.empty()) refuse(line, reason, "unmount it before the dump");
       return;
-  const MountLine* brought_;
     }
     if (line.type == kNsfs && !is_callers_namespace(own_, line)) return;
     if (brought_ == nullptr || request_.external_mounts_auto || is_view_of_kernel(line.type))
@@ -200,6 +188,7 @@ class Table {
   const std::vector<MountLine>& lines_;
   const std::vector<MountLine>& own_;
   const DumpRequest& request_;
+  const MountLine* brought_;
   std::vector<Refusal>* refusals_;
   const MountLine* root_ = nullptr;
   std::string host_root_;

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/namespaces/namespaces.h"
@@ -43,11 +44,11 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   const int flags = static_cast<int>(record.flags() & (O_ACCMODE | O_PATH | O_NONBLOCK));
   if (file.by_path()) return sys::open(record.path().c_str(), flags);
   const int kept = files.namespace_descriptor(file.kind(), file.namespace_id());
-  if (kept >= 0) return sys::open(strf("/proc/self/fd/%d", kept).c_str(), flags);
+  if (kept >= 0) return procfs::open(strf("self/fd/%d", kept), flags);
   if (file.namespace_id() != 0 || file.kind().find('/') != std::string::npos)
     return Error::malformed(
         strf("%s namespace %u was not made", file.kind().c_str(), file.namespace_id()));
-  return sys::open(strf("/proc/self/ns/%s", file.kind().c_str()).c_str(), flags);
+  return procfs::open(strf("self/ns/%s", file.kind().c_str()), flags);
 }
 
 }  // namespace

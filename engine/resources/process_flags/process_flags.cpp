@@ -10,6 +10,7 @@
 
 #include <cstdlib>
 
+#include "engine/base/procfs.h"
 #include "engine/resources/room.h"
 
 namespace ncr::process_flags {
@@ -58,17 +59,17 @@ Result<> plan_thread(const schema::Task& record, const schema::Thread&, StepList
   return {};
 }
 
-Result<> write_own(const char* path, const std::string& text) {
-  Fd file = TRY(sys::open(path, O_WRONLY));
+Result<> write_own(const char* name, const std::string& text) {
+  Fd file = TRY(procfs::open(strf("self/%s", name), O_WRONLY));
   return sys::write_all(file, text.data(), text.size());
 }
 
 Result<> restore_oom_score(const ChildTask& child) {
   int32_t wanted = child.record.flags().oom_score_adj();
-  std::string text = TRY(sys::read_file("/proc/self/oom_score_adj"));
+  std::string text = TRY(procfs::read_file("self/oom_score_adj"));
   auto current = static_cast<int32_t>(strtol(text.c_str(), nullptr, 10));
   if (current == wanted) return {};
-  TRY_WHILE(write_own("/proc/self/oom_score_adj", std::to_string(wanted)),
+  TRY_WHILE(write_own("oom_score_adj", std::to_string(wanted)),
             "change oom_score_adj of task %d from %d to %d (lowering it needs CAP_SYS_RESOURCE)",
             child.record.pid(), current, wanted);
   return {};
@@ -76,9 +77,9 @@ Result<> restore_oom_score(const ChildTask& child) {
 
 Result<> restore_coredump_filter(const ChildTask& child) {
   uint32_t wanted = child.record.flags().coredump_filter();
-  std::string text = TRY(sys::read_file("/proc/self/coredump_filter"));
+  std::string text = TRY(procfs::read_file("self/coredump_filter"));
   if (strtoul(text.c_str(), nullptr, 16) == wanted) return {};
-  return write_own("/proc/self/coredump_filter", strf("0x%x", wanted));
+  return write_own("coredump_filter", strf("0x%x", wanted));
 }
 
 Result<> restore(const ChildTask& child) {

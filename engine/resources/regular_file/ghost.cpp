@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/procfs.h"
 #include "engine/base/undo.h"
 #include "engine/memory/shared_memory_table.h"
 #include "engine/resources/file_content.h"
@@ -102,7 +103,7 @@ Result<Made> open_and_unlink(const std::string& path, const std::string& made_at
 Result<Made> make_on_read_only_mount(const schema::RegularFile& file, uint32_t id) {
   const std::string folder = file.path().substr(0, file.path().rfind('/') + 1);
   Fd copy = TRY(writable_copy(folder));
-  const std::string writable = strf("/proc/self/fd/%d/", copy.get());
+  const std::string writable = TRY(procfs::path_from_here(strf("self/fd/%d/", copy.get())));
   schema::RegularFile there = file;
   there.set_path(writable + file.path().substr(folder.size()));
   const std::string path = TRY(make_somewhere(there, id));
@@ -144,10 +145,11 @@ Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
   TRY(SYSCALL(::fchownat(any.get(), "", ghost.uid(), ghost.gid(), AT_EMPTY_PATH), "chown %s",
               file.path().c_str()));
   if (S_ISLNK(file.mode())) return std::move(made.any);
-  const std::string path = strf("/proc/self/fd/%d", any.get());
-  TRY(SYSCALL(::chmod(path.c_str(), file.mode() & 07777), "chmod %s", file.path().c_str()));
+  const auto [directory, path] = procfs::at(strf("self/fd/%d", any.get()));
+  TRY(SYSCALL(::fchmodat(directory, path.c_str(), file.mode() & 07777, 0), "chmod %s",
+              file.path().c_str()));
   timespec times[2] = {time_of(ghost.accessed_ns()), time_of(ghost.modified_ns())};
-  TRY(SYSCALL(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat %s", file.path().c_str()));
+  TRY(SYSCALL(::utimensat(directory, path.c_str(), times, 0), "utimensat %s", file.path().c_str()));
   return std::move(made.any);
 }
 

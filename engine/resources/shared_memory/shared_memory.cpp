@@ -14,6 +14,7 @@
 #include <cinttypes>
 
 #include "engine/base/ids.h"
+#include "engine/base/procfs.h"
 #include "engine/memory/huge_pages.h"
 #include "engine/memory/page_fill.h"
 
@@ -126,7 +127,7 @@ Result<int> SharedMemoryObjects::descriptor(uint64_t shmem_id) const {
 
 Result<Fd> SharedMemoryObjects::open(uint64_t shmem_id, unsigned flags) const {
   int fd = TRY(descriptor(shmem_id));
-  return sys::open(strf("/proc/self/fd/%d", fd).c_str(), static_cast<int>(flags));
+  return procfs::open(strf("self/fd/%d", fd), static_cast<int>(flags));
 }
 
 Result<> SharedMemoryObjects::seal(const Image& image) const {

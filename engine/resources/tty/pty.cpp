@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/base/call_code.h"
+#include "engine/base/procfs.h"
 #include "engine/resources/aside.h"
 #include "engine/resources/status_flags.h"
 
@@ -118,7 +119,7 @@ Result<Fd> make_hung_up(const schema::OpenFile& record) {
 }
 
 Result<Fd> reopen_terminal(int fd, int flags) {
-  Result<Fd> own = sys::open(strf("/proc/self/fd/%d", fd).c_str(), flags);
+  Result<Fd> own = procfs::open(strf("self/fd/%d", fd), flags);
   if (own.ok()) return own;
   // Of another mount namespace or user: shared with the caller then.
   return Fd(TRY(SYSCALL(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC")));

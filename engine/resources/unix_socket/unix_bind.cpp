@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/base/call_code.h"
+#include "engine/base/procfs.h"
 
 namespace ncr::unix_socket {
 namespace {
@@ -41,7 +42,7 @@ Result<> free_node(const std::string& path, uint32_t type) {
   std::string self = path;
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     Fd node = TRY(sys::open(path.c_str(), O_PATH | O_NOFOLLOW));
-    self = strf("/proc/self/fd/%d", node.release());
+    self = TRY(procfs::path_from_here(strf("self/fd/%d", node.release())));
   }
   sockaddr_un address;
   socklen_t size = address_of(self, &address);
@@ -161,7 +162,7 @@ Result<Address> address_to(FileRestorer& files, const schema::UnixSocket& socket
     return Error::malformed("a unix socket is connected to one that nothing has made");
   const int number = node.get();
   files.stash(kStash, node_key(socket.inode()), std::move(node));
-  return Address(strf("/proc/self/fd/%d", number));
+  return Address(TRY(procfs::path_from_here(strf("self/fd/%d", number))));
 }
 
 Result<> check_call(Result<int> error, const char* what, const std::string& name) {

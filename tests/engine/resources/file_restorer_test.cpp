@@ -6,6 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/procfs.h"
+
 namespace ncr {
 namespace {
 
@@ -92,6 +94,15 @@ TEST_F(FileRestorerTable, leaves_the_executable_where_the_plan_says) {
   plan_.tasks[0].exe_fd = 299;
   use(0, 1);
   EXPECT_TRUE(installed([] { return open(0) && open(299) && !open(298) && !open(300); }));
+}
+
+TEST_F(FileRestorerTable, leaves_the_procfs_where_the_plan_says) {
+  plan_.tasks[0].procfs_fd = 299;
+  use(0, 1);
+  EXPECT_TRUE(installed([] { return open(0) && !open(299); }));
+  procfs::look_through(sys::open("/proc", O_PATH | O_DIRECTORY).take());
+  EXPECT_TRUE(installed([] { return open(0) && open(299) && !open(298) && !open(300); }));
+  procfs::look_through({});
 }
 
 TEST_F(FileRestorerTable, who_gets_the_signals_of_a_file_is_kept) {

@@ -107,7 +107,8 @@ TEST_F(FileOwners, service_descriptors_lie_above_every_number_of_the_image) {
   task(4).mutable_memory()->set_exe_file_id(4);
   ASSERT_TRUE(assign().ok());
   EXPECT_EQ(plan_.tasks[3].exe_fd, 501);
-  EXPECT_EQ(plan_.service_fd_base, 502);
+  EXPECT_EQ(plan_.tasks[3].procfs_fd, 502);
+  EXPECT_EQ(plan_.service_fd_base, 503);
 }
 
 TEST_F(FileOwners, a_task_in_its_parents_table_owns_nothing) {

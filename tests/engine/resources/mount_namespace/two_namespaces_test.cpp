@@ -1,6 +1,7 @@
 // Mount namespaces of one tree that have something in common. Needs CAP_SYS_ADMIN.
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -8,6 +9,7 @@
 
 #include <csignal>
 
+#include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/mount_namespace/mount_dweller.h"
 #include "tests/support/scratch.h"
 
@@ -163,6 +165,34 @@ TEST(mount_namespace, a_root_in_memory_that_both_namespaces_show_is_one_again) {
   });
   ASSERT_TRUE(after.well());
   expect_same(two.second_table, after.table());
+}
+
+// Nothing at /proc, not even a folder. What a restore makes through a procfs: second descriptions,
+// unlinked files, watches of them, connections to sockets without a name.
+CR_TEST(mount_namespace, a_process_whose_root_has_no_proc_comes_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Fd files[2];
+  Fd ghost;
+  Fd watch;
+  test::checkpoint_beside(
+      [&] {
+        must(unshare_mounts() && mount_at(dir, "tmpfs", "size=1m") &&
+                 make_file(dir + "/kept", "text") && move_root_to(dir),
+             "set up");
+        for (Fd& file : files) file = MUST(sys::open("/kept", O_RDWR));
+        ghost = MUST(sys::open("/gone", O_RDWR | O_CREAT, 0640));
+        must(sys::write_all(ghost, "ghost", 5).ok() && ::unlink("/gone") == 0, "ghost");
+        watch = Fd(MUST(SYSCALL(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC), "inotify_init1")));
+        must(::inotify_add_watch(watch.get(), "/", IN_CREATE) == 1, "watch");
+      },
+      [&] {
+        must(test::file_text("/kept") == "text" && !test::file_exists("/proc"), "root");
+        char text[6] = {};
+        must(::pread(ghost.get(), text, 5, 0) == 5 && std::string(text) == "ghost", "ghost");
+        must(::ftruncate(files[0].get(), 2) == 0 && test::file_text("/kept") == "te", "file");
+        must(make_file("/new") && ::read(watch.get(), text, 0) == -1 && errno == EINVAL, "event");
+      });
 }
 
 }  // namespace
