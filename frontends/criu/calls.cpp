@@ -1,5 +1,7 @@
 #include "frontends/criu/calls.h"
 
+#include "frontends/criu/values.h"
+
 namespace criu {
 namespace {
 
@@ -43,7 +45,8 @@ DumpCall::DumpCall(const Options& options, const std::string& images_dir,
 
 RestoreCall::RestoreCall(const Options& options, const std::string& images_dir,
                          const ncr_callbacks& callbacks)
-    : externals_(nativecr::c_list(options.externals)),
+    : located_(located(options.externals)),
+      externals_(nativecr::c_list(located_)),
       inherited_(nativecr::c_list(options.inherited)),
       joined_(nativecr::c_list(options.joined)),
       cgroup_roots_(nativecr::c_list(options.cgroup_roots)) {

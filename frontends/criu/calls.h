@@ -26,6 +26,7 @@ class RestoreCall {
   ncr_restore_options& operator*() { return call_; }
 
  private:
+  std::vector<nativecr::External> located_;
   std::vector<ncr_external> externals_;
   std::vector<ncr_inherited_fd> inherited_;
   std::vector<ncr_joined_namespace> joined_;

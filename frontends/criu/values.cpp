@@ -136,4 +136,11 @@ Status parse_number(const std::string& text, long least, long most, long* number
   return {};
 }
 
+std::vector<nativecr::External> located(std::vector<nativecr::External> externals) {
+  for (nativecr::External& external : externals)
+    if (external.kind == "mnt" && !external.value.empty() && external.value[0] != '/')
+      external.value.insert(0, "/");
+  return externals;
+}
+
 }  // namespace criu

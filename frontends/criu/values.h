@@ -25,4 +25,8 @@ Status parse_ext_mount_map(const std::string& text, nativecr::External* external
 // A decimal number from `least` to `most`
 Status parse_number(const std::string& text, long least, long most, long* number);
 
+// As a restore is to be told: what takes a mount's place is a path below "/", wherever the command
+// is called from.
+std::vector<nativecr::External> located(std::vector<nativecr::External> externals);
+
 }  // namespace criu

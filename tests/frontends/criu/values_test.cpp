@@ -21,6 +21,14 @@ TEST(criu_values, an_external_is_a_kind_an_object_and_a_value) {
   EXPECT_EQ(external.value, "host@br0");
 }
 
+TEST(criu_values, what_is_given_for_a_mount_lies_below_the_root) {
+  const std::vector<nativecr::External> externals =
+      located({{"mnt", "KEY", "srv/data"}, {"mnt", "KEY", "/srv"}, {"net", "KEY", "name"}});
+  EXPECT_EQ(externals[0].value, "/srv/data");
+  EXPECT_EQ(externals[1].value, "/srv");
+  EXPECT_EQ(externals[2].value, "name");
+}
+
 TEST(criu_values, what_is_no_external_is_refused) {
   nativecr::External external;
   for (const char* text :
