@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <map>
+#include <set>
 
 #include "arch_current/extended_state.h"
 #include "engine/base/phase_clock.h"
@@ -226,6 +227,16 @@ Result<> write_image(MemoryWriter& writer, Gathered& gathered, const InnerPids& 
   return write_records(writer.images(), gathered, chunks);
 }
 
+Result<> know_mounts(const std::vector<Task>& tasks, Gathered& gathered) {
+  std::set<uint32_t> known{0};
+  for (size_t i = 0; i < tasks.size(); i++) {
+    const uint32_t id = gathered.namespaces.of(i, schema::Namespace::kMnt);
+    if (tasks[i].alive() && known.insert(id).second)
+      TRY_WHILE(gathered.files.know_mounts(tasks[i], id), "mounts of task %d", tasks[i].pid);
+  }
+  return {};
+}
+
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
                       const DumpRequest& request) {
   vmas.begin(tree.tasks());
@@ -245,6 +256,7 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
   namespaces::NamespaceReading namespaces(gathered.namespaces, tree.tasks(), request,
                                           gathered.shared_memory, gathered.prepared);
   TRY(namespaces.begin());
+  TRY(know_mounts(tree.tasks(), gathered));
   for (size_t i = 0; i < gathered.tasks.size(); i++) {
     const Task& task = tree.tasks()[i];
     for (uint32_t id : gathered.namespaces.of(i)) gathered.tasks[i].add_namespaces(id);

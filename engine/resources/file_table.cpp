@@ -223,7 +223,10 @@ struct FileTable::Impl {
   Result<uint32_t> intern_number(FileTable& table, const Task& task, int number,
                                  const std::string& fdinfo, Blockers* blockers);
   uint32_t same_as_parent(const Task& task, int number);
-  void choose_view(FdProbe& probe) const { probe.view = views.with_mount(probe.mount_id, view); }
+  void choose_view(FdProbe& probe) const {
+    probe.view = views.with_mount(probe.mount_id, view);
+    probe.views = &views;
+  }
   uint32_t space_of(const FdProbe& probe) const {
     if (probe.view == nullptr || probe.view == view) return mount_namespace;
     auto found = spaces.find(probe.view);
@@ -360,6 +363,11 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
     descriptor->set_close_on_exec(info.close_on_exec);
     TRY_WHILE(dump_process_locks(fdinfo, descriptor), "fd %d", number);
   }
+  return {};
+}
+
+Result<> FileTable::know_mounts(const Task& member, uint32_t id) {
+  impl_->spaces[TRY(impl_->views.of(member))] = id;
   return {};
 }
 

@@ -28,6 +28,8 @@ class FileTable {
   void note_connections_in(Connections& connections);
   Connections* connections() const;
 
+  // A mount namespace of the tree, before files are met that may be in any of them.
+  Result<> know_mounts(const Task& member, uint32_t id);
   // Where the paths of the files met from now on are looked up: OpenFile.mount_namespace.
   void set_mount_namespace(uint32_t id);
   // Who gives ids to namespaces that files refer to; `where` is for messages. Without it they are

@@ -84,6 +84,7 @@ struct FdProbe {
   int mount_id = 0;
   const MountView* view = nullptr;  // where `link` is looked up; null: as the engine sees paths
 
+  const MountViews* views = nullptr;  // of the tree
   // Whether the file is what `path` names, in the namespace of its holder.
   bool is_at(const std::string& path) const;
   std::string where() const;  // "fd 7 (/path)", for messages

@@ -135,6 +135,12 @@ Result<const MountView*> MountViews::of(const Task& task) {
   return const_cast<const MountView*>(view.get());
 }
 
+std::vector<const MountView*> MountViews::others() const {
+  std::vector<const MountView*> views;
+  for (const auto& [link, view] : others_) views.push_back(view.get());
+  return views;
+}
+
 const MountView* MountViews::with_mount(int mount_id, const MountView* likely) const {
   if (mount_id == 0 || others_.empty() || likely->has_mount(mount_id)) return likely;
   if (own_->has_mount(mount_id)) return own_.get();

@@ -10,6 +10,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "engine/base/sys.h"
 #include "engine/tree/frozen_tree.h"
@@ -52,6 +53,7 @@ class MountViews {
   // there (standard output of a container), or another one of the tree; `likely` if none has it.
   const MountView* with_mount(int mount_id, const MountView* likely) const;
   const MountView& own() const { return *own_; }
+  std::vector<const MountView*> others() const;
 
  private:
   std::unique_ptr<MountView> own_;

@@ -68,20 +68,35 @@ Result<std::string> path_through(const MountView& view, const std::string& mount
   return path;
 }
 
-Result<std::string> path_of(const FdProbe& probe, const InotifyWatch& watch) {
-  const MountView own;
-  const MountView& view = probe.view != nullptr ? *probe.view : own;
-  if (watch.handle.empty()) return Error::unsupported("its file system gives no file handles");
+struct Found {
+  std::string path;
+  const MountView* elsewhere = nullptr;  // where the path leads there; null: where the holder is
+};
+
+Result<Found> find_in(const MountView& view, const InotifyWatch& watch) {
   std::string mountinfo = TRY(view.mountinfo());
   Error last = Error::unsupported(strf("no mount of device %llu:%llu is in sight",
                                        static_cast<unsigned long long>(watch.device >> 20),
                                        static_cast<unsigned long long>(watch.device & 0xfffff)));
   for (const std::string& point : mount_points(mountinfo, watch.device)) {
     Result<std::string> path = path_through(view, point, watch);
-    if (path.ok()) return path;
+    if (path.ok()) return Found{path.take(), nullptr};
     last = path.take_error();
   }
   return last;
+}
+
+// Where the holder looks, or where another process of the tree does.
+Result<Found> find(const FdProbe& probe, const InotifyWatch& watch) {
+  const MountView own;
+  if (watch.handle.empty()) return Error::unsupported("its file system gives no file handles");
+  Result<Found> found = find_in(probe.view != nullptr ? *probe.view : own, watch);
+  if (found.ok() || probe.views == nullptr) return found;
+  for (const MountView* view : probe.views->others()) {
+    Result<Found> there = find_in(*view, watch);
+    if (there.ok()) return Found{there.take().path, view};
+  }
+  return found;
 }
 
 // A descriptor of the task for what is watched; -1 if it has none.
@@ -104,12 +119,12 @@ Result<int> open_here(const FdProbe& probe, const InotifyWatch& watch) {
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
   std::vector<InotifyWatch> watches = TRY(parse_inotify(probe.fdinfo));
   for (const InotifyWatch& watch : watches) {
-    Result<std::string> path = path_of(probe, watch);
-    if (!path.ok() && TRY(open_here(probe, watch)) < 0)
+    Result<Found> found = find(probe, watch);
+    if (!found.ok() && TRY(open_here(probe, watch)) < 0)
       blockers.add(*probe.task,
                    strf("fd %d: inotify watch %d, inode %llu", raw(probe.number), watch.descriptor,
                         static_cast<unsigned long long>(watch.inode)),
-                   "the path it watches cannot be found: " + path.error().text(),
+                   "the path it watches cannot be found: " + found.error().text(),
                    "remove the watch before the dump");
   }
   return {};
@@ -120,14 +135,19 @@ Result<> dump_watch(FileTable& files, const FdProbe& probe, const InotifyWatch& 
   schema::InotifyWatch* entry = record->mutable_inotify()->add_watches();
   entry->set_descriptor(watch.descriptor);
   entry->set_mask(watch.mask);
-  Result<std::string> path = path_of(probe, watch);
-  if (path.ok()) {
-    entry->set_path(path.value());
+  Result<Found> found = find(probe, watch);
+  if (found.ok() && found.value().elsewhere == nullptr) {
+    entry->set_path(found.value().path);
     return {};
   }
-  const int number = TRY(open_here(probe, watch));
-  if (number < 0) return path.take_error();
-  entry->set_file_id(TRY(files.id_of(*probe.task, FdNumber{number})));
+  if (found.ok()) {
+    Fd there = TRY(found.value().elsewhere->open(found.value().path, O_PATH | O_NOFOLLOW));
+    entry->set_file_id(TRY(files.add_local(std::move(there))));
+  } else {
+    const int number = TRY(open_here(probe, watch));
+    if (number < 0) return found.take_error();
+    entry->set_file_id(TRY(files.id_of(*probe.task, FdNumber{number})));
+  }
   record->add_depends_on(entry->file_id());
   return {};
 }

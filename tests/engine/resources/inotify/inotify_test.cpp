@@ -1,8 +1,12 @@
 #include "engine/resources/inotify/inotify.h"
 
+#include <sched.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/resources/fdinfo.h"
 #include "tests/engine/resources/reopening.h"
@@ -124,6 +128,41 @@ CR_TEST(inotify, reports_what_happens_after_the_restore_and_nothing_of_the_resto
   EXPECT_EQ(event->wd, descriptor);
   EXPECT_STREQ(event->name, "new");
   ::rmdir(scratch.file("new").c_str());
+}
+
+// What is watched is mounted in another mount namespace only, where a path leads to another folder
+// here.
+CR_TEST(inotify, a_folder_that_only_another_process_of_the_tree_sees_is_still_watched) {
+  test::Scratch scratch;
+  int ready[2];
+  int go[2];
+  ASSERT_TRUE(::pipe(ready) == 0 && ::pipe(go) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char byte = 0;
+    const bool made = ::unshare(CLONE_NEWNS) == 0 &&
+                      ::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                      ::mount("tmpfs", scratch.path().c_str(), "tmpfs", 0, nullptr) == 0 &&
+                      ::chdir(scratch.path().c_str()) == 0;
+    (void)!::write(ready[1], made ? "y" : "n", 1);
+    ::_exit(made && ::read(go[0], &byte, 1) == 1 && ::mkdir("new", 0700) == 0 ? 0 : 1);
+  }
+  char byte = 0;
+  ASSERT_TRUE(::read(ready[0], &byte, 1) == 1 && byte == 'y');
+  Fd fd(MUST(SYSCALL(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK), "inotify_init1")));
+  const int descriptor =
+      ::inotify_add_watch(fd.get(), strf("/proc/%d/cwd", child).c_str(), IN_CREATE);
+  ASSERT_GT(descriptor, 0);
+  checkpoint_restore();
+  ASSERT_EQ(::write(go[1], "g", 1), 1);
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  alignas(inotify_event) char buffer[512];
+  ASSERT_GT(::read(fd.get(), buffer, sizeof buffer), 0);
+  const auto* event = reinterpret_cast<const inotify_event*>(buffer);
+  EXPECT_EQ(event->wd, descriptor);
+  EXPECT_STREQ(event->name, "new");
 }
 
 }  // namespace
