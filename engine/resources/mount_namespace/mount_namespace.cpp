@@ -6,7 +6,7 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <optional>
+#include <memory>
 
 #include "engine/base/procfs.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
@@ -27,22 +27,14 @@ Result<std::vector<MountLine>> read_table(const Fd& directory, const char* path)
 
 // ---- Dump
 
-// The mount that a restore is given: the root of the namespace that the root of the tree is in, if
-// that is not the engine's.
-Result<std::optional<MountLine>> find_brought(const NamespaceProbe& probe,
-                                              const std::vector<MountLine>& lines) {
-  std::optional<MountLine> brought;
-  if (probe.request.root.empty()) return brought;
-  std::vector<MountLine> of_root;
-  if (!probe.of_root) {
-    const Fd& root = probe.tasks.front().proc;
-    const std::string own = TRY(sys::read_link_at(root, "../self/ns/mnt"));
-    if (TRY(sys::read_link_at(root, "ns/mnt")) == own) return brought;
-    of_root = TRY(read_table(root, "mountinfo"));
-  }
-  const MountLine* line = root_of(probe.of_root ? lines : of_root);
-  if (line != nullptr) brought = *line;
-  return brought;
+// That of the namespace that the root of the tree is in; empty if that is the engine's, or this.
+Result<std::vector<MountLine>> table_of_root(const NamespaceProbe& probe) {
+  if (probe.of_root || (probe.request.root.empty() && probe.request.externals.empty()))
+    return std::vector<MountLine>();
+  const Fd& root = probe.tasks.front().proc;
+  const std::string own = TRY(sys::read_link_at(root, "../self/ns/mnt"));
+  if (TRY(sys::read_link_at(root, "ns/mnt")) == own) return std::vector<MountLine>();
+  return read_table(root, "mountinfo");
 }
 
 Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
@@ -50,15 +42,17 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   // The engine's own: /proc here is the tree's, that of the descriptor is not.
   std::vector<MountLine> own = TRY(read_table(probe.member.proc, "../self/mountinfo"));
   std::vector<Refusal> refusals;
-  const std::optional<MountLine> given = TRY(find_brought(probe, lines));
-  const MountLine* brought = given ? &*given : nullptr;
-  schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, brought, &refusals));
+  const std::vector<MountLine> of_root = TRY(table_of_root(probe));
+  Given given;
+  if (probe.of_root || !of_root.empty()) given.table = probe.of_root ? &lines : &of_root;
+  if (given.table != nullptr && !probe.request.root.empty()) given.root = root_of(*given.table);
+  schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, given, &refusals));
   find_bound_namespaces(probe, lines, own, &table, &refusals);
   find_shown_pid_namespaces(probe, &table);
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));
-  TRY(read_content(probe, lines, brought, &table, blockers));
+  TRY(read_content(probe, lines, given.root, &table, blockers));
   *record->mutable_mnt() = std::move(table);
   return {};
 }

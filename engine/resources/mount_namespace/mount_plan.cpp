@@ -272,11 +272,17 @@ class Planner {
   bool find_external(Placement& placement) const {
     if (placement.file_system->origin() != MountedFileSystem::HOST || request_.root.empty())
       return false;
-    for (const schema::Mount& other : record_.mounts()) {
+    return find_external_of(record_, placement) ||
+           (!earlier_.empty() && find_external_of(earlier_.front()->mnt(), placement));
+  }
+
+  bool find_external_of(const schema::MountNamespace& table, Placement& placement) const {
+    for (const schema::Mount& other : table.mounts()) {
       std::string below;
       auto given = externals_.find(other.external_key());
-      if (!other.external() || given == externals_.end() ||
-          other.file_system() != placement.file_system->id() ||
+      if (!other.external() || given == externals_.end()) continue;
+      const MountedFileSystem* file_system = file_system_of(table, other);
+      if (file_system == nullptr || file_system->device() != placement.file_system->device() ||
           !is_below(placement.mount->root(), other.root(), &below))
         continue;
       placement.source = {

@@ -56,12 +56,14 @@ std::string reason_against(const MountLine& line) {
 class Table {
  public:
   Table(const std::vector<MountLine>& lines, const std::vector<MountLine>& own,
-        const DumpRequest& request, const MountLine* brought, std::vector<Refusal>* refusals)
-      : lines_(lines), own_(own), request_(request), brought_(brought), refusals_(refusals) {
+        const DumpRequest& request, const Given& given, std::vector<Refusal>* refusals)
+      : lines_(lines), own_(own), request_(request), brought_(given.root), refusals_(refusals) {
     for (const MountLine& line : own_) own_groups_[line.peers]++;
     for (const MountLine& line : lines_) groups_[line.peers]++;
     for (const External& external : request_.externals)
       if (external.kind == "mnt") externals_.emplace(without_slash(external.object), &external);
+    for (const MountLine& line : given.table != nullptr ? *given.table : lines_)
+      if (externals_.contains(line.point)) external_lines_.emplace(line.point, &line);
   }
 
   Result<schema::MountNamespace> describe() {
@@ -106,7 +108,7 @@ class Table {
     mount->set_unbindable(line.unbindable);
     mount->set_file_system(add_file_system(line));
     auto external = externals_.find(line.point);
-    if (external != externals_.end()) {
+    if (external != externals_.end() && is_external(line)) {
       mount->set_external(true);
       mount->set_external_key(external->second->value);
     } else {
@@ -145,11 +147,18 @@ class Table {
     return known->second;
   }
 
+  // Another mount may be at that point here.
+  bool is_external(const MountLine& line) const {
+    auto [first, last] = external_lines_.equal_range(line.point);
+    return first == last || std::any_of(first, last, [&](const auto& known) {
+             return known.second->device == line.device && known.second->root == line.root;
+           });
+  }
+
   // What takes the other one's place takes its place too.
   bool shows_part_of_external(const MountLine& line) const {
-    return std::any_of(lines_.begin(), lines_.end(), [&](const MountLine& other) {
-      return other.device == line.device && externals_.contains(other.point) &&
-             is_below(line.root, other.root);
+    return std::any_of(external_lines_.begin(), external_lines_.end(), [&](const auto& known) {
+      return known.second->device == line.device && is_below(line.root, known.second->root);
     });
   }
 
@@ -193,6 +202,7 @@ class Table {
   const MountLine* root_ = nullptr;
   std::string host_root_;
   std::unordered_map<std::string, const External*> externals_;
+  std::unordered_multimap<std::string, const MountLine*> external_lines_;  // by point
   std::unordered_map<uint32_t, int> groups_;
   std::unordered_map<uint32_t, int> own_groups_;
   std::unordered_map<uint64_t, uint32_t> file_systems_;
@@ -238,9 +248,9 @@ bool is_in_memory(const std::string& type) { return type == "tmpfs" || type == "
 
 Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& lines,
                                               const std::vector<MountLine>& own,
-                                              const DumpRequest& request, const MountLine* brought,
+                                              const DumpRequest& request, const Given& given,
                                               std::vector<Refusal>* refusals) {
-  return Table(lines, own, request, brought, refusals).describe();
+  return Table(lines, own, request, given, refusals).describe();
 }
 
 }  // namespace ncr::mount_namespace

@@ -18,11 +18,16 @@ struct Refusal {
   std::string way_out;
 };
 
-// `own`: the engine's. `brought`: the mount that a restore is given (DumpRequest.root); null: none.
-// Without the content of file systems in memory.
+// What a restore gets from outside is named as the root of the tree sees it.
+struct Given {
+  const MountLine* root = nullptr;                // DumpRequest.root becomes this one; null: none
+  const std::vector<MountLine>* table = nullptr;  // with the mounts that are external; null: this
+};
+
+// `own`: the engine's. Without the content of file systems in memory.
 Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& lines,
                                               const std::vector<MountLine>& own,
-                                              const DumpRequest& request, const MountLine* brought,
+                                              const DumpRequest& request, const Given& given,
                                               std::vector<Refusal>* refusals);
 
 // Options of file systems that name owners, as the tree's user namespace numbers them: the kernel

@@ -16,8 +16,7 @@ class MountPlanTest : public ::testing::Test {
   const schema::MountNamespace& record_of(const std::string& tree,
                                           const DumpRequest& request = {}) {
     std::vector<Refusal> refusals;
-    record_ =
-        describe_table(parse_mountinfo(tree).take(), own_, request, nullptr, &refusals).take();
+    record_ = describe_table(parse_mountinfo(tree).take(), own_, request, {}, &refusals).take();
     return record_;
   }
   void plan(const RestoreRequest& request = {}) {

@@ -31,9 +31,9 @@ Described describe(const std::string& tree, const DumpRequest& request = {},
                    const std::string& own = kMachine) {
   Described described;
   const std::vector<MountLine> lines = parse_mountinfo(tree).take();
-  Result<schema::MountNamespace> table =
-      describe_table(lines, parse_mountinfo(own).take(), request,
-                     request.root.empty() ? nullptr : root_of(lines), &described.refusals);
+  Result<schema::MountNamespace> table = describe_table(
+      lines, parse_mountinfo(own).take(), request,
+      {request.root.empty() ? nullptr : root_of(lines), nullptr}, &described.refusals);
   EXPECT_TRUE(table.ok()) << table.error().text();
   if (table.ok()) described.table = table.take();
   return described;
@@ -80,6 +80,26 @@ TEST(mount_table, a_mount_named_external_keeps_its_key_only) {
   EXPECT_EQ(described.at("/other").external_key(), "second");
   EXPECT_EQ(described.at("/proc/keys").external_key(), "/dev/null");
   EXPECT_TRUE(described.refusals.empty());
+}
+
+TEST(mount_table, what_another_namespace_has_where_an_external_mount_is_stays_its_own) {
+  const std::string root = "7 1 254:0 / / rw - ext4 /dev/vda rw\n";
+  const std::vector<MountLine> of_root =
+      parse_mountinfo(root + "8 7 0:50 / /data rw - tmpfs x rw\n").take();
+  DumpRequest request;
+  request.externals = {{"mnt", "/data", "volume"}, {"mnt", "/more", "second"}};
+  auto external = [&](const char* device, const char* point) {
+    const std::vector<MountLine> lines =
+        parse_mountinfo(root + strf("9 7 %s / %s rw - tmpfs x rw\n", device, point)).take();
+    std::vector<Refusal> refusals;
+    return describe_table(lines, {}, request, {nullptr, &of_root}, &refusals)
+        .take()
+        .mounts(1)
+        .external();
+  };
+  EXPECT_TRUE(external("0:50", "/data"));
+  EXPECT_FALSE(external("0:51", "/data"));
+  EXPECT_TRUE(external("0:51", "/more")) << "only this one has it";
 }
 
 TEST(mount_table, a_disk_of_the_machine_below_a_given_root_must_be_external) {
@@ -162,7 +182,7 @@ TEST(mount_table, owners_in_options_are_numbered_as_inside) {
 
 TEST(mount_table, a_table_without_a_root_or_with_a_circle_does_no_harm) {
   std::vector<Refusal> refusals;
-  EXPECT_FALSE(describe_table({}, {}, {}, nullptr, &refusals).ok());
+  EXPECT_FALSE(describe_table({}, {}, {}, {}, &refusals).ok());
   Described described = describe(
       "7 1 254:0 / / rw - ext4 /dev/vda rw\n"
       "8 9 0:51 / /a rw - tmpfs x rw\n"
