@@ -339,6 +339,9 @@ void FileRestorer::set_namespaces(const NamespaceSet* namespaces) {
 int FileRestorer::namespace_descriptor(const std::string& kind, uint32_t id) const {
   return impl_->namespaces == nullptr ? -1 : impl_->namespaces->descriptor(kind, id);
 }
+int FileRestorer::hidden(uint32_t file_id) const {
+  return impl_->namespaces == nullptr ? -1 : impl_->namespaces->hidden(file_id);
+}
 Result<> FileRestorer::keep_for_caller(Fd master) {
   if (impl_->orphans == nullptr)
     return Error::unsupported("there is nobody to hand this terminal's other end to");

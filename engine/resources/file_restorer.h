@@ -50,6 +50,9 @@ class FileRestorer {
   void set_namespaces(const NamespaceSet* namespaces);
   // To a namespace of a kind ("net"), 0: the caller's; -1: none is kept, or there is one of each.
   int namespace_descriptor(const std::string& kind, uint32_t id) const;
+  // To a file whose path other mounts hide, kept while they were made (RegularFile.hidden_mount);
+  // -1: none.
+  int hidden(uint32_t file_id) const;
   // A terminal's other end, for the caller: stays open until the coordinator has fetched it.
   Result<> keep_for_caller(Fd master);
   void set_orphans(const tty::OrphanTerminals* orphans);

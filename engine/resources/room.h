@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -83,8 +84,8 @@ struct FdProbe {
   uint32_t flags = 0;     // of fdinfo: O_*, without O_CLOEXEC
   int mount_id = 0;
   const MountView* view = nullptr;  // where `link` is looked up; null: as the engine sees paths
-
   const MountViews* views = nullptr;  // of the tree
+
   // Whether the file is what `path` names, in the namespace of its holder.
   bool is_at(const std::string& path) const;
   std::string where() const;  // "fd 7 (/path)", for messages
@@ -158,6 +159,11 @@ struct NamespaceProbe {
   bool of_root = true;             // the root of the tree is in it
 };
 
+// What a room keeps of a namespace that cannot be filled at once.
+struct HalfBuilt {
+  virtual ~HalfBuilt() = default;
+};
+
 // A namespace that the root task of a restored tree has just made, and is in.
 struct NamespaceBuild {
   const Image& image;
@@ -175,6 +181,15 @@ struct NamespaceBuild {
   // it.
   std::string mount_table = {};
   std::vector<Fd>* taken = nullptr;  // what NamespaceRoom::take gave
+  // mnt: filled with descriptors of the files that mounts of this namespace hide
+  // (RegularFile.hidden_mount), by file id.
+  std::map<uint32_t, Fd>* hidden = nullptr;
+  // mnt: for what `build` has to leave to `finish`. Descriptors are to be at fd_base or above.
+  std::unique_ptr<HalfBuilt>* half_built = nullptr;
+  HalfBuilt* kept = nullptr;
+  int fd_base = 0;
+  // mnt: to a copy of the caller's that is nobody's.
+  std::function<Result<>()> enter_workshop = nullptr;
 };
 
 struct NamespaceRoom {
@@ -201,6 +216,9 @@ struct NamespaceRoom {
   // Restore, root task: fills it. The order is that of rooms.inc. Not called for an external one;
   // for an empty one it does what every new namespace of this kind needs.
   Result<> (*build)(const NamespaceBuild&) = nullptr;
+  // Restore, first process of a pid namespace below that of the tree's root, in this namespace, if
+  // it is half built: what only such a process can make.
+  Result<> (*finish)(const NamespaceBuild&, uint32_t pid_namespace) = nullptr;
 };
 
 const std::vector<const NamespaceRoom*>& namespace_rooms();  // in the order of rooms.inc

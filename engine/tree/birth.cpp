@@ -227,9 +227,10 @@ class Birth {
   Result<> enter_namespaces() const {
     if (nursery_.namespaces.empty() || !plan().live()) return {};
     const schema::Task* creator = memory_parent();
+    if (creator == nullptr) return {};
     if (begins_pid_namespace())
-      TRY(nursery_.namespaces.fill_late(plan().pid_space, nursery_.shared_memory));
-    return creator == nullptr ? Result<>() : nursery_.namespaces.enter(record(), *creator);
+      TRY(nursery_.namespaces.finish(plan().pid_space, *creator, nursery_.shared_memory));
+    return nursery_.namespaces.enter(record(), *creator);
   }
 
   bool begins_pid_namespace() const {

@@ -267,6 +267,7 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
       TRY(keep("time_for_children", room.kind, record.id()));
       return visit(room.kind, record.id());
     case schema::Namespace::kMnt:
+      if (mount_namespace::has_late_mounts(record)) TRY(make_workshop());
       TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a new mnt namespace"));
       mount_tables_[record.id()] = TRY(procfs::read_file("self/mountinfo"));
       TRY(keep_given_root(record));
@@ -276,6 +277,15 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
                   room.name));
       return keep(room.name, room.kind, record.id());
   }
+}
+
+// Before the first of the tree's is filled, so it is a copy of the caller's.
+Result<> NamespaceSet::make_workshop() {
+  if (workshop_.valid()) return {};
+  TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a mnt namespace to work in"));
+  Fd space = TRY(procfs::open("self/ns/mnt", O_RDONLY));
+  workshop_ = TRY(above(std::move(space), fd_base_));
+  return {};
 }
 
 // A root that is given may lie where only we may go, and not who we are in a user namespace. A
@@ -326,8 +336,8 @@ Result<> NamespaceSet::bring(const SharedMemoryObjects& content, pid_t root) con
   return {};
 }
 
-Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoom& room,
-                             const SharedMemoryObjects& content) {
+NamespaceBuild NamespaceSet::describe(const schema::Namespace& record, const NamespaceRoom& room,
+                                      const SharedMemoryObjects& content) {
   NamespaceBuild build{*image_, *request_, content, record};
   build.enter_mounts = [this](uint32_t id) { return visit(schema::Namespace::kMnt, id); };
   build.descriptor = [this, &room](uint32_t id) {
@@ -337,12 +347,36 @@ Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoo
   build.any_descriptor = [this](const std::string& kind, uint32_t id) {
     return descriptor(kind, id);
   };
+  build.enter_workshop = [this]() -> Result<> {
+    return enter_by(workshop_, *room_of(schema::Namespace::kMnt));
+  };
   auto root = given_roots_.find(record.id());
   build.given_root = root == given_roots_.end() ? -1 : root->second.get();
   if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
   build.taken = &taken_[record.id()];
+  build.fd_base = fd_base_;
+  return build;
+}
+
+Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoom& room,
+                             const SharedMemoryObjects& content) {
+  NamespaceBuild build = describe(record, room, content);
+  std::map<uint32_t, Fd> hidden;
+  std::unique_ptr<HalfBuilt> half_built;
+  build.hidden = &hidden;
+  build.half_built = &half_built;
+  // Message queues that are mounted are those of the root's ipc namespace.
+  if (record.has_mnt()) TRY(enter_own_of_root(*room_of(schema::Namespace::kIpc)));
   TRY(visit(room.kind, record.id()));
-  return room.build(build);
+  TRY(room.build(build));
+  for (auto& [file, fd] : hidden) hidden_[file] = TRY(above(std::move(fd), fd_base_));
+  if (half_built != nullptr) half_built_[record.id()] = std::move(half_built);
+  return {};
+}
+
+int NamespaceSet::hidden(uint32_t file_id) const {
+  auto found = hidden_.find(file_id);
+  return found == hidden_.end() ? -1 : found->second.get();
 }
 
 Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
@@ -354,7 +388,7 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
         TRY(SYSCALL(::unshare(CLONE_NEWCGROUP), "make a new cgroup namespace"));
         TRY(keep(room->name, room->kind, record.id()));
       }
-      if (room->build == nullptr || mount_namespace::builder_of(record) != 0) continue;
+      if (room->build == nullptr) continue;
       TRY_WHILE(build(record, *room, content), "%s namespace %llu", room->name,
                 static_cast<unsigned long long>(record.inode()));
     }
@@ -365,13 +399,19 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
   return {};
 }
 
-Result<> NamespaceSet::fill_late(uint32_t pid_namespace, const SharedMemoryObjects& content) {
-  const NamespaceRoom& room = *room_of(schema::Namespace::kMnt);
-  for (const schema::Namespace& record : image_->namespaces)
-    if (record.has_mnt() && joined_.count(record.id()) == 0 &&
-        mount_namespace::builder_of(record) == pid_namespace)
-      TRY_WHILE(build(record, room, content), "mnt namespace %llu",
-                static_cast<unsigned long long>(record.inode()));
+Result<> NamespaceSet::finish(uint32_t pid_namespace, const schema::Task& creator,
+                              const SharedMemoryObjects& content) {
+  for (auto& [id, half_built] : half_built_) {
+    const schema::Namespace& record = *records_.at(id);
+    if (!mount_namespace::has_late_mounts(record, pid_namespace)) continue;
+    const NamespaceRoom& room = *room_of(record.content_case());
+    NamespaceBuild build = describe(record, room, content);
+    build.kept = half_built.get();
+    TRY(visit(room.kind, id));
+    TRY_WHILE(room.finish(build, pid_namespace), "%s namespace %llu", room.name,
+              static_cast<unsigned long long>(record.inode()));
+    TRY(visit(room.kind, of(creator, room.kind)));
+  }
   return {};
 }
 

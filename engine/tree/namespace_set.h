@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -17,7 +18,9 @@
 
 namespace ncr {
 
-struct NamespaceRoom;  // engine/resources/room.h
+struct NamespaceBuild;  // engine/resources/room.h
+struct NamespaceRoom;
+struct HalfBuilt;
 
 class NamespaceSet {
  public:
@@ -45,8 +48,10 @@ class NamespaceSet {
   // it. Then fill() each, and end in the root's own.
   Result<> make();
   Result<> fill(const SharedMemoryObjects& content);
-  // First process of a pid namespace: mounts that could not be built before it was there.
-  Result<> fill_late(uint32_t pid_namespace, const SharedMemoryObjects& content);
+  // First process of a pid namespace, where its creator is: mounts that could not be made before it
+  // was there.
+  Result<> finish(uint32_t pid_namespace, const schema::Task& creator,
+                  const SharedMemoryObjects& content);
 
   // Any other task, at its birth.
   Result<> enter(const schema::Task& task, const schema::Task& creator) const;
@@ -54,6 +59,8 @@ class NamespaceSet {
   Result<> visit(schema::Namespace::ContentCase kind, uint32_t id) const;
   // To namespace `id` of a kind ("net"; 0: that of whoever restores); -1: it was not made.
   int descriptor(const std::string& kind, uint32_t id) const;
+  // To a file that mounts hide (FileRestorer::hidden), or -1.
+  int hidden(uint32_t file_id) const;
   // Of the task, in this kind; 0: that of whoever restores.
   uint32_t of(const schema::Task& task, schema::Namespace::ContentCase kind) const;
 
@@ -63,6 +70,9 @@ class NamespaceSet {
   Result<> make_one(const schema::Namespace& record);
   Result<> build(const schema::Namespace& record, const NamespaceRoom& room,
                  const SharedMemoryObjects& content);
+  NamespaceBuild describe(const schema::Namespace& record, const NamespaceRoom& room,
+                          const SharedMemoryObjects& content);
+  Result<> make_workshop();
   Result<> go_to_given_root() const;
   Result<> keep_given_root(const schema::Namespace& record);
   Result<> make_time(const schema::TimeNamespace& clocks);
@@ -82,6 +92,9 @@ class NamespaceSet {
   std::map<Kind, Fd> joined_besides_;             // of kinds that the image says nothing of
   std::map<std::pair<Kind, uint32_t>, Fd> kept_;  // by kind and id
   std::map<uint32_t, Fd> given_roots_;            // RestoreRequest.root in each mount namespace
+  std::map<uint32_t, Fd> hidden_;                 // by id of the file
+  std::map<uint32_t, std::shared_ptr<HalfBuilt>> half_built_;  // by id
+  Fd workshop_;  // a mount namespace, copied from the caller's
   Fd callers_root_;
   std::map<uint32_t, std::vector<Fd>> taken_;     // by id: of the caller's, for what is made
   std::map<uint32_t, std::string> mount_tables_;  // by id: mountinfo of those just made

@@ -12,12 +12,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <functional>
 #include <unordered_map>
 
 #include "engine/base/procfs.h"
 #include "engine/base/undo.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/kept_tree.h"
+#include "engine/resources/mount_namespace/late_mounts.h"
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
 #include "engine/resources/mount_namespace/mount_table.h"
@@ -49,6 +51,10 @@ class Builder {
       needed_[spread.placement] = true;
       if (spread.kind == Spread::Kind::kJoin) needed_[spread.from] = true;
     }
+    if (build.hidden == nullptr) return;
+    for (const auto& [id, file] : image_.files)
+      if (file.regular_file().hidden_mount() != 0 && file.mount_namespace() == id_)
+        hidden_.emplace(file.regular_file().hidden_mount(), &file);
   }
 
   ~Builder() { remove_names(); }
@@ -62,10 +68,12 @@ class Builder {
     for (size_t i = 0; i < plan_.placements.size(); i++)
       TRY_WHILE(place(i), "mount %s", plan_.placements[i].mount->point().c_str());
     for (const Spread& spread : plan_.spreads)
-      TRY_WHILE(apply(spread), "mount %s",
-                plan_.placements[spread.placement].mount->point().c_str());
+      if (!is_late(plan_, spread))
+        TRY_WHILE(apply(spread, built_), "mount %s",
+                  plan_.placements[spread.placement].mount->point().c_str());
     remove_names();
-    return enter();
+    TRY(enter());
+    return leave_late_mounts();
   }
 
  private:
@@ -101,7 +109,7 @@ class Builder {
   Result<> take_paths() {
     for (const Spread& spread : plan_.spreads)
       if (spread.kind == Spread::Kind::kJoinSource)
-        groups_[spread.placement] =
+        built_.sources[spread.placement] =
             TRY(copy_of_path(plan_.placements[spread.placement].source.path));
     for (size_t i = 0; i < plan_.placements.size(); i++) {
       const Placement& placement = plan_.placements[i];
@@ -117,7 +125,7 @@ class Builder {
 
   // The kernel copies mounts only of the namespace that one is in.
   Result<> take_elsewhere() {
-    elsewhere_.resize(plan_.elsewhere.size());
+    built_.elsewhere.resize(plan_.elsewhere.size());
     if (plan_.elsewhere.empty()) return {};
     Undo back([this] { (void)enter_(id_); });
     for (size_t i = 0; i < plan_.elsewhere.size(); i++)
@@ -139,7 +147,7 @@ class Builder {
       if (source.kind == MountSource::Kind::kElsewhere && source.index == index)
         mounts_[i] = TRY(copy_of_part(top, plan_.placements[i]));
     }
-    elsewhere_[index] = std::move(top);
+    built_.elsewhere[index] = std::move(top);
     return {};
   }
 
@@ -233,15 +241,39 @@ class Builder {
     return point;
   }
 
-  // Its options are paths in the new tree.
-  Result<Fd> make_from_inside(const schema::MountedFileSystem& file_system) {
+  Result<> in_new_tree(const std::function<Result<>()>& work) {
     Fd outside = TRY(sys::open("/", O_PATH | O_DIRECTORY));
     TRY(SYSCALL(::fchdir(mounts_[0].get()), "enter the new root"));
     TRY(SYSCALL(::chroot("."), "chroot to the new root"));
-    Result<Fd> made = make_file_system(file_system);
+    Result<> done = work();
     TRY(SYSCALL(::fchdir(outside.get()), "leave the new root"));
     TRY(SYSCALL(::chroot("."), "chroot to the old root"));
+    return done;
+  }
+
+  // Its options are paths in the new tree.
+  Result<Fd> make_overlay(const schema::MountedFileSystem& file_system) {
+    if (has_long_options(file_system)) return make_overlay_by_mount(file_system);
+    Result<Fd> made = Error(ErrorCode::kSystem, "not made");
+    auto make = [&]() -> Result<> {
+      made = make_file_system(file_system);
+      return {};
+    };
+    TRY(in_new_tree(make));
     return made;
+  }
+
+  Result<Fd> make_overlay_by_mount(const schema::MountedFileSystem& file_system) {
+    const std::string name = strf("overlay-%u", file_system.id());
+    TRY(SYSCALL(::mkdirat(workshop_.get(), name.c_str(), 0700), "mkdir %s", name.c_str()));
+    Fd place = TRY(sys::open_at(workshop_, name.c_str(), O_PATH | O_DIRECTORY));
+    auto make = [&]() -> Result<> {
+      TRY(SYSCALL(::fchdir(place.get()), "enter the workshop"));
+      return mount_here(file_system);
+    };
+    TRY(in_new_tree(make));
+    Fd top = TRY(sys::open_at(workshop_, name.c_str(), O_PATH | O_DIRECTORY));
+    return copy_mount(top);
   }
 
   // One that is read has a root at least. Of what was removed, each mount brings its own.
@@ -254,8 +286,8 @@ class Builder {
   }
 
   Result<Fd> make(const schema::MountedFileSystem& file_system) {
-    const bool from_inside = file_system.type() == "overlay";
-    Fd made = TRY(from_inside ? make_from_inside(file_system) : make_file_system(file_system));
+    const bool overlay = file_system.type() == "overlay";
+    Fd made = TRY(overlay ? make_overlay(file_system) : make_file_system(file_system));
     if (is_in_memory(file_system.type())) {
       TRY(check_has_files(file_system));
       TRY(make_memory_files(image_, file_system, made));
@@ -335,9 +367,45 @@ class Builder {
     return true;
   }
 
+  // While nothing is mounted on it yet.
+  Result<> keep_hidden(size_t index) {
+    auto [first, last] = hidden_.equal_range(plan_.placements[index].mount->id());
+    for (auto file = first; file != last; ++file) {
+      const schema::RegularFile& wanted = file->second->regular_file();
+      Result<Fd> kept = open_below(mounts_[index], wanted.hidden_path());
+      if (!kept.ok() && wanted.has_ghost()) continue;
+      (*build_.hidden)[file->second->id()] =
+          TRY_WHILE(std::move(kept), "a file that other mounts hide");
+    }
+    return {};
+  }
+
+  // All but a procfs is there already.
+  Result<> prepare_late(size_t index) {
+    const Placement& placement = plan_.placements[index];
+    auto refused = refused_.find(index);
+    if (refused != refused_.end()) return std::move(refused->second);
+    if (placement.file_system->pid_namespace() == 0) {
+      TRY(take(index));
+      TRY(set_attributes(mounts_[index], placement.mount->attributes()));
+    }
+    if (plan_.placements[placement.parent].late == 0)
+      built_.points[index] = TRY_WHILE(open_below(mounts_[placement.parent], placement.point),
+                                       "the place to mount at is not there");
+    return {};
+  }
+
+  Result<> leave_late_mounts() {
+    if (!TRY(built_.keep_for_later(plan_, build_.fd_base))) return {};
+    if (build_.half_built == nullptr) return Error::unsupported("nobody finishes its mounts");
+    *build_.half_built = std::make_unique<BuiltMounts>(std::move(built_));
+    return {};
+  }
+
   Result<> place(size_t index) {
     const Placement& placement = plan_.placements[index];
     if (placement.source.kind == MountSource::Kind::kTerminal) return {};
+    if (placement.late != 0) return prepare_late(index);
     if (TRY(find_kept(index))) return {};
     auto refused = refused_.find(index);
     if (refused != refused_.end()) return std::move(refused->second);
@@ -346,34 +414,15 @@ class Builder {
     if (index == 0) {
       TRY(place_in_workshop("root", mounts_[0]));
       if (keeps_tree_) kept_ = TRY(KeptTree::read(mounts_[0]));
-      return {};
+      return keep_hidden(index);
     }
     if (!mounts_[placement.parent].valid())
       return Error::unsupported("what it is mounted on is covered, and locked");
     Fd point = TRY_WHILE(open_below(mounts_[placement.parent], placement.point),
                          "the place to mount at is not there");
     TRY(put_in_place(mounts_[index], point));
+    TRY(keep_hidden(index));
     if (!needed_[index]) mounts_[index].close();
-    return {};
-  }
-
-  Result<> apply(const Spread& spread) {
-    const Fd& mount = mounts_[spread.placement];
-    if (!mount.valid()) return {};
-    switch (spread.kind) {
-      case Spread::Kind::kShare:
-        return set_propagation(mount, MS_SHARED);
-      case Spread::Kind::kSlave:
-        return set_propagation(mount, MS_SLAVE);
-      case Spread::Kind::kUnbindable:
-        return set_propagation(mount, MS_UNBINDABLE);
-      case Spread::Kind::kJoin:
-        return join_group(mounts_[spread.from], mount);
-      case Spread::Kind::kJoinElsewhere:
-        return join_group(elsewhere_[spread.from], mount);
-      case Spread::Kind::kJoinSource:
-        return join_group(groups_[spread.placement], mount);
-    }
     return {};
   }
 
@@ -402,14 +451,14 @@ class Builder {
   const std::vector<MountLine>& own_;
   const std::function<Result<>(uint32_t)>& enter_;
   const uint32_t id_;
-  std::vector<Fd> mounts_;
+  BuiltMounts built_;
+  std::vector<Fd>& mounts_ = built_.mounts;
   std::vector<Fd> shared_;
   std::vector<bool> needed_;  // placements whose descriptor is used after they are in place
-  std::unordered_map<size_t, Fd> groups_;
-  std::vector<Fd> elsewhere_;
   std::unordered_map<size_t, Error> refused_;  // copies that could not be made
   std::vector<Named> named_;                   // what is to lose its name
-  size_t parts_ = 0;                           // that stand in the workshop
+  std::unordered_multimap<uint32_t, const schema::OpenFile*> hidden_;  // by id of the mount
+  size_t parts_ = 0;                                                   // that stand in the workshop
   bool in_another_namespace_ = false;
   bool keeps_tree_ = false;  // the root was copied with all that is on it
   KeptTree kept_;

@@ -8,7 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string_view>
+#include <vector>
 
 #include "engine/resources/mount_namespace/mount_table.h"
 #include "engine/resources/mount_namespace/mountinfo.h"
@@ -60,16 +62,19 @@ bool takes_options(const std::string& type) {
   return !is_view_of_kernel(type) || type == "proc" || type == "devpts" || type == "cgroup";
 }
 
-Result<> set_options(const Fd& context, const std::string& type, std::string_view options) {
+// As they were given, without escapes.
+std::vector<std::string> options_of(const schema::MountedFileSystem& record) {
+  std::vector<std::string> given;
+  std::string_view options = record.options();
   while (!options.empty()) {
     size_t end = options.find(',');
     std::string_view option = options.substr(0, end);
     options.remove_prefix(end == std::string_view::npos ? options.size() : end + 1);
-    if (option == "ro" && !is_in_memory(type)) TRY(set_option(context, "ro"));
-    if (is_told_only(option) || !takes_options(type)) continue;
-    TRY(set_option(context, undo_escapes(option)));
+    if (option == "ro" && !is_in_memory(record.type())) given.emplace_back("ro");
+    if (!is_told_only(option) && takes_options(record.type()))
+      given.push_back(undo_escapes(option));
   }
-  return {};
+  return given;
 }
 
 }  // namespace
@@ -157,12 +162,37 @@ Result<Fd> make_file_system(const schema::MountedFileSystem& record) {
     TRY(SYSCALL(
         ::fsconfig(context.get(), FSCONFIG_SET_STRING, "source", record.source().c_str(), 0),
         "source %s", record.source().c_str()));
-  TRY_WHILE(set_options(context, record.type(), record.options()), "a %s", type);
+  for (const std::string& option : options_of(record))
+    TRY_WHILE(set_option(context, option), "a %s", type);
   Result<int> made =
       SYSCALL(::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0),
               "make a %s (%s, %s)", type, record.source().c_str(), record.options().c_str());
   if (!made.ok()) return explain(context, made.take_error());
   return Fd(TRY(SYSCALL(::fsmount(context.get(), FSMOUNT_CLOEXEC, 0), "fsmount %s", type)));
+}
+
+bool has_long_options(const schema::MountedFileSystem& record) {
+  constexpr size_t kMost = 255;  // of a value (kernel: vfs_fsconfig_locked)
+  const std::vector<std::string> options = options_of(record);
+  return std::any_of(options.begin(), options.end(), [](const std::string& option) {
+    return option.size() - std::min(option.size(), option.find('=')) > kMost;
+  });
+}
+
+Result<> mount_here(const schema::MountedFileSystem& record) {
+  std::string data;
+  unsigned long flags = 0;
+  for (const std::string& option : options_of(record)) {
+    if (option == "ro") {
+      flags |= MS_RDONLY;
+      continue;
+    }
+    if (!data.empty()) data += ',';
+    for (char c : option) data += c == ',' ? std::string("\\,") : std::string(1, c);
+  }
+  TRY(SYSCALL(::mount(record.source().c_str(), ".", record.type().c_str(), flags, data.c_str()),
+              "mount a %s (%s, %s)", record.type().c_str(), record.source().c_str(), data.c_str()));
+  return {};
 }
 
 Result<> finish_file_system(const schema::MountedFileSystem& record, const Fd& mount) {

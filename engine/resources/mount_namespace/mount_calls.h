@@ -26,6 +26,10 @@ Result<uint32_t> mount_id_of(const Fd& fd);
 
 // A new file system, writable whatever its options say, not put in place anywhere.
 Result<Fd> make_file_system(const schema::MountedFileSystem& record);
+// Whether fsconfig(2) has no room for one of its options.
+bool has_long_options(const schema::MountedFileSystem& record);
+// As make_file_system, for those: mounts it upon the working directory.
+Result<> mount_here(const schema::MountedFileSystem& record);
 // What make_file_system left out.
 Result<> finish_file_system(const schema::MountedFileSystem& record, const Fd& mount);
 

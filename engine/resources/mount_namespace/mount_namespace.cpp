@@ -12,6 +12,7 @@
 #include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/cgroup_mounts.h"
 #include "engine/resources/mount_namespace/content_reader.h"
+#include "engine/resources/mount_namespace/late_mounts.h"
 #include "engine/resources/mount_namespace/mount_build.h"
 #include "engine/resources/mount_namespace/mount_table.h"
 #include "engine/resources/mount_namespace/proc_mounts.h"
@@ -69,15 +70,12 @@ schema::MountNamespace table_of(const Image& image, const schema::Namespace& rec
   return table;
 }
 
-// Those that the root task builds come first.
 std::vector<const schema::Namespace*> built_before(const Image& image,
                                                    const schema::Namespace& record) {
-  const bool late = builder_of(record) != 0;
   std::vector<const schema::Namespace*> earlier;
   for (const schema::Namespace& space : image.namespaces) {
-    if (space.id() == record.id() && !late) break;
-    if (space.has_mnt() && space.mnt().mounts_size() != 0 && builder_of(space) == 0)
-      earlier.push_back(&space);
+    if (space.id() == record.id()) break;
+    if (space.has_mnt() && space.mnt().mounts_size() != 0) earlier.push_back(&space);
   }
   return earlier;
 }
@@ -105,17 +103,36 @@ Result<std::vector<Fd>> take(const Image& image, const RestoreRequest& request,
   });
 }
 
-Result<> build(const NamespaceBuild& build) {
-  if (build.record.empty()) return {};  // a copy of the caller's
+// Of a table, and what it points into. The same each time.
+struct Plan {
+  std::vector<MountLine> own;
+  std::vector<const schema::Namespace*> earlier;
+  schema::MountNamespace table;
+  RestoreRequest request;
+  MountPlan mounts;
+};
+
+Result<std::unique_ptr<Plan>> plan_for(const NamespaceBuild& build) {
+  auto plan = std::make_unique<Plan>();
   std::string table_now = build.mount_table;
   if (table_now.empty()) table_now = TRY(procfs::read_file("self/mountinfo"));
-  std::vector<MountLine> own = TRY(parse_mountinfo(table_now));
-  std::vector<const schema::Namespace*> earlier;
-  if (build.enter_mounts) earlier = built_before(build.image, build.record);
-  const schema::MountNamespace table = table_of(build.image, build.record);
-  const RestoreRequest request = with_root_of_tree(build.image, build.request);
-  MountPlan plan = TRY(plan_mounts(table, own, request, earlier));
-  return build_mounts(build, plan, own);
+  plan->own = TRY(parse_mountinfo(table_now));
+  if (build.enter_mounts) plan->earlier = built_before(build.image, build.record);
+  plan->table = table_of(build.image, build.record);
+  plan->request = with_root_of_tree(build.image, build.request);
+  plan->mounts = TRY(plan_mounts(plan->table, plan->own, plan->request, plan->earlier));
+  return plan;
+}
+
+Result<> build(const NamespaceBuild& build) {
+  if (build.record.empty()) return {};  // a copy of the caller's
+  const std::unique_ptr<Plan> plan = TRY(plan_for(build));
+  return build_mounts(build, plan->mounts, plan->own);
+}
+
+Result<> finish(const NamespaceBuild& build, uint32_t pid_namespace) {
+  const std::unique_ptr<Plan> plan = TRY(plan_for(build));
+  return finish_mounts(build, plan->mounts, pid_namespace, *static_cast<BuiltMounts*>(build.kept));
 }
 
 }  // namespace
@@ -125,6 +142,7 @@ extern const NamespaceRoom kRoom = {.name = "mnt",
                                     .clone_flag = CLONE_NEWNS,
                                     .dump = dump,
                                     .take = take,
-                                    .build = build};
+                                    .build = build,
+                                    .finish = finish};
 
 }  // namespace ncr::mount_namespace

@@ -46,6 +46,8 @@ class Planner {
   Result<MountPlan> plan() {
     TRY(read_file_systems());
     TRY(place_all());
+    if (plan_.placements.front().late != 0)
+      return Error::malformed("the root shows processes below that of the tree");
     for (Placement& placement : plan_.placements)
       TRY_WHILE(find_source(placement), "mount %s", placement.mount->point().c_str());
     TRY(spread_all());
@@ -135,6 +137,9 @@ class Planner {
     placement.file_system = file_systems_.at(mount.file_system());
     placement.parent = parent;
     placement.point = std::move(point);
+    placement.late = placement.file_system->pid_namespace();
+    if (placement.late == 0 && !plan_.placements.empty())
+      placement.late = plan_.placements[parent].late;
     plan_.placements.push_back(std::move(placement));
   }
 
@@ -150,6 +155,7 @@ class Planner {
       return {};
     }
     if (!request_.root.empty() && find_in_root(placement)) return {};
+    if (placement.file_system->pid_namespace() != 0) return take_made(placement);
     if (find_elsewhere(placement)) return {};
     if (find_external(placement)) return {};
     if (placement.file_system->origin() == MountedFileSystem::HOST) {
@@ -209,7 +215,9 @@ class Planner {
       for (const schema::Mount& mount : space->mnt().mounts()) {
         if (best.mount != nullptr && mount.root().size() >= best.mount->root().size()) continue;
         const MountedFileSystem* file_system = file_system_of(space->mnt(), mount);
-        if (file_system != nullptr && fits(mount, *file_system) && !is_covered(space->mnt(), mount))
+        // One that is made late is not there yet.
+        if (file_system != nullptr && file_system->pid_namespace() == 0 &&
+            fits(mount, *file_system) && !is_covered(space->mnt(), mount))
           best = {space->id(), &mount, file_system};
       }
     return best;

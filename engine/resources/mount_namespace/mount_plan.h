@@ -37,6 +37,7 @@ struct Placement {
   size_t parent = 0;          // placement; its own for the root, the first
   std::string point;          // below the parent's root, "" on top of that
   bool keeps_master = false;  // takes mounts from where its source does
+  uint32_t late = 0;  // id of the pid namespace whose first process puts it in place; 0: at once
 };
 
 struct Spread {

@@ -35,10 +35,12 @@ void find_shown_pid_namespaces(const NamespaceProbe& probe, schema::MountNamespa
   }
 }
 
-uint32_t builder_of(const schema::Namespace& mounts) {
-  for (const schema::MountedFileSystem& system : mounts.mnt().file_systems())
-    if (system.pid_namespace() != 0) return system.pid_namespace();
-  return 0;
+bool has_late_mounts(const schema::Namespace& mounts, uint32_t pid_namespace) {
+  for (const schema::MountedFileSystem& system : mounts.mnt().file_systems()) {
+    const uint32_t shown = system.pid_namespace();
+    if (shown != 0 && (pid_namespace == 0 || shown == pid_namespace)) return true;
+  }
+  return false;
 }
 
 }  // namespace ncr::mount_namespace

@@ -9,7 +9,7 @@ namespace ncr::mount_namespace {
 // Dump, in the mount namespace: notes those that show one below that of the tree's root.
 void find_shown_pid_namespaces(const NamespaceProbe& probe, schema::MountNamespace* table);
 
-// The pid namespace whose first process builds these mounts; 0: the root task does. Pure.
-uint32_t builder_of(const schema::Namespace& mounts);
+// Whether some have to wait for the first process of `pid_namespace`; 0: of any. Pure.
+bool has_late_mounts(const schema::Namespace& mounts, uint32_t pid_namespace = 0);
 
 }  // namespace ncr::mount_namespace

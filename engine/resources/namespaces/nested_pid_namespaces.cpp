@@ -163,28 +163,21 @@ void NamespaceTable::look_at_births_to_come(const std::vector<Task>& tasks, Bloc
   }
 }
 
-// A procfs shows one pid namespace to everybody. It is mounted again by the first process of that
-// one, too late for whoever is above.
+// Each waits for the first process of what it shows, and what is mounted on it waits with it.
 void NamespaceTable::check_proc_mounts(const std::vector<Task>& tasks, Blockers& blockers) const {
   for (const schema::Namespace& record : records_) {
-    if (!record.has_mnt()) continue;
-    uint32_t shown = 0;
-    for (const schema::MountedFileSystem& system : record.mnt().file_systems()) {
-      const uint32_t id = system.pid_namespace();
-      if (id != 0 && shown != 0 && id != shown)
-        blockers.add(tasks[members_[record.id() - 1]], "mount namespace",
-                     "it has a procfs of several pid namespaces below that of the root");
-      if (id != 0) shown = id;
-    }
-    if (shown == 0) continue;
-    for (size_t i = 0; i < tasks.size(); i++) {
-      if (!tasks[i].alive() || of(i, Kind::kMnt) != record.id()) continue;
-      uint32_t space = of(i, Kind::kPid);
-      while (space != 0 && space != shown) space = records_[space - 1].parent();
-      if (space != shown)
-        blockers.add(tasks[i], "mount namespace",
-                     "its /proc shows a pid namespace below its own (unshare --mount-proc?)",
-                     "dump from the first process of that pid namespace on");
+    std::unordered_map<uint32_t, uint32_t> waits_for;  // by mount
+    for (const schema::Mount& mount : record.mnt().mounts()) {
+      const auto& systems = record.mnt().file_systems();
+      const uint32_t shown = systems[static_cast<int>(mount.file_system()) - 1].pid_namespace();
+      const uint32_t above = waits_for[mount.parent()];
+      if (shown != 0 && (mount.parent() == 0 || (above != 0 && above != shown)))
+        blockers.add(tasks[members_[record.id() - 1]],
+                     strf("mount %s (proc)", mount.point().c_str()),
+                     "it is mounted on a procfs of another pid namespace below that of the root, "
+                     "or is a root itself",
+                     "unmount it before the dump");
+      waits_for[mount.id()] = shown != 0 ? shown : above;
     }
   }
 }

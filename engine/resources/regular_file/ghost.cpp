@@ -19,6 +19,7 @@
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/missing_folders.h"
+#include "engine/resources/regular_file/hidden.h"
 #include "engine/resources/status_flags.h"
 #include "engine/resources/unsupported.h"
 
@@ -100,6 +101,15 @@ Result<Made> open_and_unlink(const std::string& path, const std::string& made_at
   return made;
 }
 
+Result<Made> make_in_hidden_folder(FileRestorer& files, const schema::OpenFile& record) {
+  const Fd folder = TRY(open_hidden(files, record));
+  const std::string way = TRY(procfs::path_from_here(strf("self/fd/%d/", folder.get())));
+  schema::RegularFile there = record.regular_file();
+  there.set_path(way + there.path().substr(there.path().rfind('/') + 1));
+  const std::string path = TRY(make_somewhere(there, record.id()));
+  return open_and_unlink(path, path, there.mode());
+}
+
 Result<Made> make_on_read_only_mount(const schema::RegularFile& file, uint32_t id) {
   const std::string folder = file.path().substr(0, file.path().rfind('/') + 1);
   Fd copy = TRY(writable_copy(folder));
@@ -128,10 +138,14 @@ const schema::OpenFile* maker_of(const FileRestorer& files, const schema::OpenFi
 // An O_PATH descriptor of the new file, which has no name (any more).
 Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
   const schema::RegularFile& file = record.regular_file();
-  MissingFolders folders = TRY(MissingFolders::above(file.path()));
+  // Its folder may be gone as well.
+  const bool hidden = files.hidden(record.id()) >= 0;
+  MissingFolders folders = TRY(MissingFolders::above(hidden ? "" : file.path()));
   const schema::OpenFile* maker = maker_of(files, record);
   Made made;
-  if (maker != nullptr)
+  if (hidden)
+    made = TRY(make_in_hidden_folder(files, record));
+  else if (maker != nullptr)
     made.any = TRY(make_temporary(files, *maker));
   else
     made = TRY(make_named(file, record.id()));

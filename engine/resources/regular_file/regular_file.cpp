@@ -14,6 +14,7 @@
 #include "engine/base/undo.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/regular_file/ghost.h"
+#include "engine/resources/regular_file/hidden.h"
 #include "engine/resources/status_flags.h"
 #include "engine/resources/unsupported.h"
 
@@ -31,7 +32,7 @@ bool recognises(const FdProbe& probe) {
   return !file_system.ok() || !is_kernel_object(file_system.value());
 }
 
-enum class Name { kThere, kUnlinked, kElsewhere };
+enum class Name { kThere, kHidden, kUnlinked, kElsewhere };
 
 // Of the folders above the path the nearest that is there; *folder is its name, with a slash.
 Result<Fd> nearest_folder(const MountView& view, const std::string& path, std::string* folder) {
@@ -63,14 +64,19 @@ std::string other_name(const FdProbe& probe, const std::string& path) {
 }
 
 // A file may be called "x (deleted)", so the name as printed is tried first.
-Name find_name(const FdProbe& probe, std::string* path) {
-  *path = probe.link;
-  if (probe.is_at(*path)) return Name::kThere;
-  if (path->ends_with(kDeleted)) path->resize(path->size() - kDeleted.size());
-  if (probe.stat.st_nlink == 0) return Name::kUnlinked;
-  std::string other = other_name(probe, *path);
+Name find_name(const FdProbe& probe, schema::RegularFile* file) {
+  file->set_path(probe.link);
+  if (probe.is_at(file->path())) return Name::kThere;
+  const bool marked = file->path().ends_with(kDeleted);
+  if (marked) file->mutable_path()->resize(file->path().size() - kDeleted.size());
+  if (probe.stat.st_nlink == 0) {
+    (void)find_hidden(probe, file->path().substr(0, file->path().rfind('/') + 1), file);
+    return Name::kUnlinked;
+  }
+  if (!marked && find_hidden(probe, file->path(), file)) return Name::kHidden;
+  std::string other = other_name(probe, file->path());
   if (other.empty()) return Name::kElsewhere;
-  *path = std::move(other);
+  file->set_path(other);
   return Name::kThere;
 }
 
@@ -78,8 +84,8 @@ constexpr const char* kElsewhereReason =
     "the name it was opened by is gone or is another file now, and its other names cannot be found";
 
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
-  std::string path;
-  if (find_name(probe, &path) == Name::kElsewhere)
+  schema::RegularFile file;
+  if (find_name(probe, &file) == Name::kElsewhere)
     blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), probe.link.c_str()),
                  kElsewhereReason, "put the file back under that name");
   return {};
@@ -99,9 +105,7 @@ std::string elf_head(const Fd& fd) {
 
 Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
   schema::RegularFile* file = record->mutable_regular_file();
-  std::string path;
-  Name name = find_name(probe, &path);
-  file->set_path(path);
+  const Name name = find_name(probe, file);
   file->set_mode(probe.stat.st_mode);
   file->set_size(static_cast<uint64_t>(probe.stat.st_size));
   file->set_position(probe.position);
@@ -150,6 +154,8 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   Fd fd;
   if (ghost)
     fd = TRY(open_ghost(files, record));
+  else if (file.hidden_mount() != 0)
+    fd = TRY(reopen_hidden(files, record, flags & ~O_NOFOLLOW));
   else
     fd = TRY(sys::open(file.path().c_str(), flags));
   if (!ghost) TRY(check_same(fd, file));

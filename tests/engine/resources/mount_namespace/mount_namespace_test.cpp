@@ -183,6 +183,28 @@ TEST(mount_namespace, an_overlay_comes_back) {
 }
 
 TEST(mount_namespace, single_files_of_a_file_system_come_back) {
+TEST(mount_namespace, an_overlay_of_many_layers_comes_back) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  Dweller before([&] {
+    bool made = unshare_mounts() && mount_at(dir, "tmpfs") && make_directory(dir + "/all");
+    std::string options = "lowerdir=";
+    for (int i = 0; i < 40; i++) {
+      const std::string layer = strf("%s/a-layer-with-a-long-name-%d", dir.c_str(), i);
+      made = made && make_directory(layer) && make_file(strf("%s/%d", layer.c_str(), i), "text");
+      options += (i == 0 ? "" : ":") + layer;
+    }
+    return made && mount_at(dir + "/all", "overlay", options.c_str());
+  });
+  ASSERT_TRUE(before.well());
+  Dumped dumped = dump(before);
+  EXPECT_TRUE(dumped.blockers.empty());
+  Dweller after([&] { return rebuild(dumped.record); });
+  ASSERT_TRUE(after.well());
+  expect_same(before.table(), after.table());
+  EXPECT_EQ(test::file_text(after.path(dir + "/all/39")), "text");
+}
+
   test::Scratch scratch;
   const std::string dir = scratch.path();
   Dweller before([&] {

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <ctime>
 #include <functional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -333,21 +334,64 @@ CR_TEST_WITH(nested_pids, who_came_in_from_outside_is_refused_by_name,
   expect_success(first);
 }
 
-CR_TEST_WITH(nested_pids, a_procfs_that_is_seen_from_above_is_refused_by_name,
-             .refused_with = "its /proc shows a pid namespace below its own") {
+// What is mounted at and below /proc, without numbers and order, which are new.
+std::multiset<std::string> mounts_of_proc() {
+  std::multiset<std::string> mounts;
+  const std::string table = MUST(sys::read_file("/proc/thread-self/mountinfo"));
+  for (size_t at = 0; at < table.size(); at = table.find('\n', at) + 1) {
+    const std::string line = table.substr(at, table.find('\n', at) - at);
+    std::string mount = line.substr(line.find(" /"), line.find(" - ") - line.find(" /"));
+    if (mount.find(" /proc") == std::string::npos) continue;
+    for (const char* group : {"shared:", "master:"})
+      if (const size_t found = mount.find(group); found != std::string::npos)
+        mount.erase(found + 7, mount.find(' ', found) - found - 7);
+    mounts.insert(std::move(mount));
+  }
+  return mounts;
+}
+
+// As `unshare --pid --fork --mount-proc` leaves its caller.
+void see_procfs_from_above(unsigned long how_mounts_spread) {
   Gate gate;
+  EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | how_mounts_spread, nullptr), 0);
   const pid_t above = fork_with([&] {
     EXPECT_EQ(::unshare(CLONE_NEWNS | CLONE_NEWPID), 0);
+    EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr), 0);
+    EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | how_mounts_spread, nullptr), 0);
     const pid_t first = fork_with([&] {
-      mount_own_proc();
+      EXPECT_EQ(::mount("proc", "/proc", "proc", MS_NOEXEC, nullptr), 0) << strerror(errno);
+      EXPECT_EQ(::mount("/proc/sys", "/proc/sys", nullptr, MS_BIND, nullptr), 0);
+      EXPECT_EQ(::mount("tmpfs", "/proc/bus", "tmpfs", 0, nullptr), 0);
+      gate.say_ready();
+      const std::multiset<std::string> before = mounts_of_proc();
       gate.pass();
+      EXPECT_EQ(mounts_of_proc(), before);
+      EXPECT_EQ(link_of("/proc/self"), "1");
     });
+    gate.pass();
+    EXPECT_EQ(::access("/proc/1/stat", R_OK), 0);
+    EXPECT_EQ(::access("/proc/2/stat", R_OK), -1);
+    EXPECT_EQ(::access("/proc/self/stat", R_OK), -1);
+    EXPECT_EQ(::access("/proc/sys/kernel/pid_max", R_OK), 0);
     expect_success(first);
   });
-  gate.wait_ready(1);
+  gate.wait_ready(3);
+  const std::multiset<std::string> before = mounts_of_proc();
   checkpoint_restore();
-  gate.open(1);
+  EXPECT_EQ(mounts_of_proc(), before);
+  gate.open(2);
   expect_success(above);
+}
+
+CR_TEST(nested_pids, a_procfs_is_seen_from_above) {
+  EXPECT_EQ(::unshare(CLONE_NEWNS), 0);
+  see_procfs_from_above(MS_PRIVATE);
+}
+
+CR_TEST(nested_pids, a_procfs_is_seen_from_above_where_mounts_spread) {
+  EXPECT_EQ(::unshare(CLONE_NEWNS), 0);
+  EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr), 0);
+  see_procfs_from_above(MS_SHARED);
 }
 
 CR_TEST_WITH(nested_pids, a_descriptor_of_one_is_refused_by_name,
