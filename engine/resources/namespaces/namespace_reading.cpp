@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "engine/base/sys.h"
+#include "engine/resources/mount_namespace/split_systems.h"
 
 namespace ncr::namespaces {
 namespace {
@@ -127,6 +128,20 @@ void NamespaceReading::visit_again() {
   }
 }
 
+void NamespaceReading::check_shared_mounts(Blockers& blockers) const {
+  std::vector<const schema::Namespace*> spaces;
+  std::vector<size_t> records;
+  for (size_t i = 0; i < table_.records().size(); i++) {
+    if (table_.records()[i].mnt().mounts_size() == 0) continue;
+    spaces.push_back(&table_.records()[i]);
+    records.push_back(i);
+  }
+  for (mount_namespace::Split& split :
+       mount_namespace::find_split_systems(spaces, !request_.root.empty()))
+    blockers.add(tasks_[table_.member_of(records[split.space])], std::move(split.refusal.object),
+                 std::move(split.refusal.reason), std::move(split.refusal.way_out));
+}
+
 Result<> NamespaceReading::finish(Blockers& blockers) {
   TRY(add_visits());
   for (auto visit = visits_.begin(); visit != visits_.end(); ++visit) {
@@ -144,6 +159,7 @@ Result<> NamespaceReading::finish(Blockers& blockers) {
     table_.finished_records()[visit.record] = std::move(visit.written);
   }
   table_.check_proc_mounts(tasks_, blockers);
+  check_shared_mounts(blockers);
   return table_.check_deserted(tasks_, blockers);
 }
 

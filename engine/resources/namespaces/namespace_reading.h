@@ -61,6 +61,7 @@ class [[nodiscard]] NamespaceReading {
   Result<Fd> open(const NamespaceRoom& room, size_t record) const;
   void begin(Visit& visit);
   void visit_again();
+  void check_shared_mounts(Blockers& blockers) const;
 
   NamespaceTable& table_;
   const std::vector<Task>& tasks_;
