@@ -3,9 +3,12 @@
 #include "engine/resources/mount_namespace/content_reader.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "engine/resources/mount_namespace/covered_mounts.h"
@@ -129,7 +132,29 @@ class ContentReader {
     return {};
   }
 
+  // Queues are of an ipc namespace: mounted again in that one, it shows them again.
+  Result<bool> shows_queues_of_root(const schema::MountedFileSystem& file_system) {
+    if (file_system.type() != "mqueue" || parts_of(file_system).empty()) return false;
+    if (!device_of_queues_) device_of_queues_ = TRY(device_of_queues());
+    return file_system.device() == *device_of_queues_;
+  }
+
+  Result<uint64_t> device_of_queues() const {
+    Fd here = TRY(sys::open_at(probe_.member.proc, "../thread-self/ns/ipc", O_RDONLY));
+    Fd there = TRY(sys::open_at(probe_.tasks.front().proc, "ns/ipc", O_RDONLY));
+    TRY(SYSCALL(::setns(there.get(), CLONE_NEWIPC), "enter the ipc namespace of the root"));
+    schema::MountedFileSystem queues;
+    queues.set_type("mqueue");
+    Result<Fd> made = make_file_system(queues);
+    TRY(SYSCALL(::setns(here.get(), CLONE_NEWIPC), "leave it"));
+    struct stat status {};
+    const Fd root = TRY(std::move(made));
+    TRY(SYSCALL(::fstat(root.get(), &status), "stat of an mqueue"));
+    return status.st_dev;
+  }
+
   Result<> check_empty(const schema::MountedFileSystem& file_system) {
+    if (TRY(shows_queues_of_root(file_system))) return {};
     for (const schema::Mount* mount : parts_of(file_system)) {
       auto opened = opened_.find(mount->id());
       if (opened == opened_.end()) continue;
@@ -155,7 +180,8 @@ class ContentReader {
   Blockers& blockers_;
   std::map<uint32_t, Fd> opened_;  // by id of the mount
   std::set<uint32_t> covered_;
-  std::set<uint32_t> parents_;  // ids of mounts that have others on them
+  std::optional<uint64_t> device_of_queues_;  // of the root of the tree
+  std::set<uint32_t> parents_;                // ids of mounts that have others on them
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 // another child builds it anew, and the two tables are compared.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <mqueue.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -182,7 +183,6 @@ TEST(mount_namespace, an_overlay_comes_back) {
   EXPECT_FALSE(test::file_exists(after.path(dir + "/all/gone")));
 }
 
-TEST(mount_namespace, single_files_of_a_file_system_come_back) {
 TEST(mount_namespace, an_overlay_of_many_layers_comes_back) {
   test::Scratch scratch;
   const std::string dir = scratch.path();
@@ -205,6 +205,7 @@ TEST(mount_namespace, an_overlay_of_many_layers_comes_back) {
   EXPECT_EQ(test::file_text(after.path(dir + "/all/39")), "text");
 }
 
+TEST(mount_namespace, single_files_of_a_file_system_come_back) {
   test::Scratch scratch;
   const std::string dir = scratch.path();
   Dweller before([&] {
@@ -512,6 +513,24 @@ CR_TEST(mount_namespace, what_other_mounts_cover_keeps_its_files) {
         must(::umount(dir.c_str()) == 0 && test::file_text(dir + "/first") == "1" &&
                  test::file_text(dir + "/in/second") == "2",
              "first");
+      });
+}
+
+CR_TEST(mount_namespace, message_queues_are_mounted_again) {
+  test::Scratch scratch;
+  const std::string dir = scratch.path();
+  test::checkpoint_beside(
+      [&] {
+        must(unshare_mounts() && mount_at(dir, "mqueue"), "set up");
+        mq_attr attributes{};
+        attributes.mq_maxmsg = 1;
+        attributes.mq_msgsize = 8;
+        const mqd_t queue = ::mq_open("/nativecr-test", O_RDWR | O_CREAT, 0600, &attributes);
+        must(queue >= 0 && ::mq_send(queue, "text", 4, 0) == 0 && ::mq_close(queue) == 0, "queue");
+      },
+      [&] {
+        must(test::file_text(dir + "/nativecr-test").starts_with("QSIZE:4"), "file");
+        must(::mq_unlink("/nativecr-test") == 0, "unlink");
       });
 }
 
