@@ -149,6 +149,22 @@ TEST_F(MountPlanTest, groups_are_set_up_masters_first) {
             (std::vector<std::string>{"4/e", "0/a", "1/b", "1/c", "3/c", "0/c", "1/d", "3/d"}));
 }
 
+TEST_F(MountPlanTest, a_procfs_of_processes_below_waits_for_them_with_all_that_is_mounted_on_it) {
+  record_of(
+      "7 1 254:0 / / rw - ext4 /dev/vda rw\n"
+      "8 7 0:50 / /proc rw - proc proc rw\n"
+      "9 8 0:50 /sys /proc/sys rw - proc proc rw\n"
+      "10 8 0:51 / /proc/bus rw - tmpfs x rw\n"
+      "11 7 0:52 / /tmp rw - tmpfs x rw\n");
+  record_.mutable_file_systems(1)->set_pid_namespace(5);
+  plan();
+  for (const char* point : {"/proc", "/proc/sys", "/proc/bus"}) EXPECT_EQ(at(point).late, 5u);
+  EXPECT_EQ(at("/").late, 0u);
+  EXPECT_EQ(at("/tmp").late, 0u);
+  record_.mutable_file_systems(0)->set_pid_namespace(5);
+  EXPECT_NE(failure(), "") << "a root cannot wait";
+}
+
 TEST_F(MountPlanTest, a_damaged_table_is_refused) {
   const std::string tree =
       "7 1 254:0 / / rw - ext4 /dev/vda rw\n"
