@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "engine/base/procfs.h"
 #include "engine/base/undo.h"
@@ -22,6 +21,7 @@
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/in_flight.h"
+#include "engine/resources/inode_path.h"
 #include "engine/resources/status_flags.h"
 
 namespace ncr::inotify {
@@ -29,74 +29,24 @@ namespace {
 
 bool recognises(const FdProbe& probe) { return probe.link == "anon_inode:inotify"; }
 
-// Mount points of the file system with this device, from mountinfo: whole file systems before bind
-// mounts of a part.
-std::vector<std::string> mount_points(const std::string& mountinfo, uint64_t device) {
-  std::vector<std::string> whole;
-  std::vector<std::string> parts;
-  size_t at = 0;
-  while (at < mountinfo.size()) {
-    size_t end = std::min(mountinfo.find('\n', at), mountinfo.size());
-    std::string line = mountinfo.substr(at, end - at);
-    at = end + 1;
-    unsigned major = 0;
-    unsigned minor = 0;
-    char root[4096];
-    char point[4096];
-    if (std::sscanf(line.c_str(), "%*d %*d %u:%u %4095s %4095s", &major, &minor, root, point) != 4)
-      continue;
-    if (((uint64_t{major} << 20) | minor) != device) continue;
-    (std::strcmp(root, "/") == 0 ? whole : parts).emplace_back(point);
-  }
-  whole.insert(whole.end(), parts.begin(), parts.end());
-  return whole;
-}
-
-Result<std::string> path_through(const MountView& view, const std::string& mount_point,
-                                 const InotifyWatch& watch) {
-  Fd mount = TRY(view.open(mount_point, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  std::vector<char> buffer(sizeof(file_handle) + watch.handle.size());
-  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
-  handle->handle_bytes = static_cast<unsigned>(watch.handle.size());
-  handle->handle_type = watch.handle_type;
-  std::memcpy(handle->f_handle, watch.handle.data(), watch.handle.size());
-  Fd file(TRY(
-      SYSCALL(::open_by_handle_at(mount.get(), handle, O_PATH | O_CLOEXEC), "open_by_handle_at")));
-  std::string path = TRY(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", file.get()).c_str()));
-  struct stat now = TRY(view.lstat(path));
-  if (now.st_ino != watch.inode) return Error::gone(strf("%s is another file", path.c_str()));
-  return path;
-}
-
 struct Found {
   std::string path;
   const MountView* elsewhere = nullptr;  // where the path leads there; null: where the holder is
 };
 
-Result<Found> find_in(const MountView& view, const InotifyWatch& watch) {
-  std::string mountinfo = TRY(view.mountinfo());
-  Error last = Error::unsupported(strf("no mount of device %llu:%llu is in sight",
-                                       static_cast<unsigned long long>(watch.device >> 20),
-                                       static_cast<unsigned long long>(watch.device & 0xfffff)));
-  for (const std::string& point : mount_points(mountinfo, watch.device)) {
-    Result<std::string> path = path_through(view, point, watch);
-    if (path.ok()) return Found{path.take(), nullptr};
-    last = path.take_error();
-  }
-  return last;
-}
-
 // Where the holder looks, or where another process of the tree does.
 Result<Found> find(const FdProbe& probe, const InotifyWatch& watch) {
   const MountView own;
   if (watch.handle.empty()) return Error::unsupported("its file system gives no file handles");
-  Result<Found> found = find_in(probe.view != nullptr ? *probe.view : own, watch);
-  if (found.ok() || probe.views == nullptr) return found;
+  const FileHandle handle{watch.device, watch.inode, watch.handle_type, watch.handle};
+  Result<std::string> path = path_by_handle(probe.view != nullptr ? *probe.view : own, handle);
+  if (path.ok()) return Found{path.take(), nullptr};
+  if (probe.views == nullptr) return path.take_error();
   for (const MountView* view : probe.views->others()) {
-    Result<Found> there = find_in(*view, watch);
-    if (there.ok()) return Found{there.take().path, view};
+    Result<std::string> there = path_by_handle(*view, handle);
+    if (there.ok()) return Found{there.take(), view};
   }
-  return found;
+  return path.take_error();
 }
 
 // A descriptor of the task for what is watched; -1 if it has none.

@@ -3,9 +3,9 @@
 // again by path. Content is not in the image, so at restore the file must be there: of the same
 // type, not shorter than it was (a log may have grown). A file behind a mapping must be the same
 // one: libraries and programs are compared by their first page. A file whose name is gone is a
-// ghost (ghost.cpp) if it has no other name; another one is looked for in the same folder, and one
-// that is further away is refused, for nobody can find it. recognises, preflight and dump run in
-// the engine, open in the child.
+// ghost (ghost.cpp) if it has no other name; another one is looked for in the same folder, and
+// among those that the kernel remembers; one that is further away is refused. recognises, preflight
+// and dump run in the engine, open in the child.
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,6 +13,7 @@
 
 #include "engine/base/undo.h"
 #include "engine/resources/file_restorer.h"
+#include "engine/resources/inode_path.h"
 #include "engine/resources/regular_file/ghost.h"
 #include "engine/resources/regular_file/hidden.h"
 #include "engine/resources/status_flags.h"
@@ -63,6 +64,16 @@ std::string other_name(const FdProbe& probe, const std::string& path) {
   return {};
 }
 
+// One in another folder, if the kernel remembers it.
+std::string remembered_name(const FdProbe& probe) {
+  const MountView own;
+  Result<FileHandle> handle = handle_of(probe.local);
+  if (!handle.ok()) return {};
+  Result<std::string> path =
+      path_by_handle(probe.view != nullptr ? *probe.view : own, handle.value());
+  return path.ok() && probe.is_at(path.value()) ? path.take() : std::string();
+}
+
 // A file may be called "x (deleted)", so the name as printed is tried first.
 Name find_name(const FdProbe& probe, schema::RegularFile* file) {
   file->set_path(probe.link);
@@ -75,6 +86,7 @@ Name find_name(const FdProbe& probe, schema::RegularFile* file) {
   }
   if (!marked && find_hidden(probe, file->path(), file)) return Name::kHidden;
   std::string other = other_name(probe, file->path());
+  if (other.empty()) other = remembered_name(probe);
   if (other.empty()) return Name::kElsewhere;
   file->set_path(other);
   return Name::kThere;

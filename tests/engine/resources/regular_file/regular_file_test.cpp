@@ -130,16 +130,32 @@ TEST_F(RegularFileTest, finds_another_name_in_the_same_folder) {
   ::unlink(other.c_str());
 }
 
-TEST_F(RegularFileTest, refuses_a_file_whose_name_went_but_that_has_another_elsewhere) {
+TEST_F(RegularFileTest, finds_another_name_in_another_folder) {
   Fd fd = value_of(sys::open(path_.c_str(), O_RDWR));
-  std::string other = strf("/tmp/nativecr-elsewhere-%d", ::getpid());
+  std::string folder = strf("/tmp/nativecr-elsewhere-%d", ::getpid());
+  std::string other = folder + "/name";
+  ASSERT_EQ(::mkdir(folder.c_str(), 0700), 0);
   ASSERT_EQ(::link(path_.c_str(), other.c_str()), 0);
   ASSERT_EQ(::unlink(path_.c_str()), 0);
   Reopening trip;
-  Result<uint32_t> id = trip.table().add_local(Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)));
-  ASSERT_FALSE(id.ok());
-  EXPECT_EQ(id.error().code(), ErrorCode::kUnsupported);
+  EXPECT_EQ(trip.record(trip.dump(fd.get())).regular_file().path(), other);
   ::unlink(other.c_str());
+  ::rmdir(folder.c_str());
+}
+
+CR_TEST_WITH(regular_file, a_file_whose_other_name_nobody_sees_is_refused,
+             .refused_with = "its other names cannot be found") {
+  test::Scratch scratch;
+  const std::string folder = scratch.file("folder");
+  ASSERT_EQ(::unshare(CLONE_NEWNS), 0);
+  ASSERT_EQ(::mount("", "/", "", MS_REC | MS_PRIVATE, nullptr), 0);
+  ASSERT_EQ(::mkdir(folder.c_str(), 0700), 0);
+  Fd fd = MUST(sys::open(scratch.file("name").c_str(), O_RDWR | O_CREAT, 0600));
+  ASSERT_EQ(::link(scratch.file("name").c_str(), (folder + "/name").c_str()), 0);
+  ASSERT_EQ(::unlink(scratch.file("name").c_str()), 0);
+  ASSERT_EQ(::mount("tmpfs", folder.c_str(), "tmpfs", 0, nullptr), 0);
+  checkpoint_restore();
+  ASSERT_EQ(::umount(folder.c_str()), 0);
 }
 
 TEST_F(RegularFileTest, two_descriptions_of_an_empty_unlinked_file_stay_one_file) {

@@ -1,0 +1,24 @@
+// From a file to a path: by its file handle, through the mounts that show its file system.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "engine/base/sys.h"
+#include "engine/tree/mount_view.h"
+
+namespace ncr {
+
+struct FileHandle {
+  uint64_t device = 0;  // the kernel's own dev_t
+  uint64_t inode = 0;
+  int type = 0;
+  std::string bytes;  // of a struct file_handle
+};
+
+// kUnsupported: its file system has none.
+Result<FileHandle> handle_of(const Fd& file);
+// A path that leads to the file in this mount namespace.
+Result<std::string> path_by_handle(const MountView& view, const FileHandle& handle);
+
+}  // namespace ncr
