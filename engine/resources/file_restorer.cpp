@@ -19,6 +19,7 @@
 #include "engine/base/procfs.h"
 #include "engine/resources/file_lock/description_locks.h"
 #include "engine/resources/file_lock/lease.h"
+#include "engine/resources/file_owner.h"
 #include "engine/resources/tty/orphan_terminals.h"
 #include "engine/tree/namespace_set.h"
 
@@ -58,22 +59,6 @@ Result<> place_all(const std::map<int, Place>& table) {
     next = number + 1;
   }
   return close_numbers(next, UINT_MAX);
-}
-
-// Who gets SIGIO. A process that is gone by now gets nothing, as before.
-Result<> set_owner(int fd, const schema::OpenFile& file, pid_t number) {
-  const schema::FileOwner& owner = file.owner();
-  if (owner.signal() != 0)
-    TRY(SYSCALL(::fcntl(fd, F_SETSIG, owner.signal()), "fcntl F_SETSIG %d", owner.signal()));
-  if (number != 0) {
-    f_owner_ex target{static_cast<decltype(f_owner_ex::type)>(owner.type()), number};
-    Result<int> set = SYSCALL(::fcntl(fd, F_SETOWN_EX, &target), "fcntl F_SETOWN_EX %d", number);
-    if (!set.ok() && set.error().os_error() != ESRCH) return set.take_error();
-  }
-  if ((file.flags() & O_ASYNC) == 0) return {};
-  int flags = TRY(SYSCALL(::fcntl(fd, F_GETFL), "fcntl F_GETFL"));
-  TRY(SYSCALL(::fcntl(fd, F_SETFL, flags | O_ASYNC), "fcntl F_SETFL"));
-  return {};
 }
 
 }  // namespace
