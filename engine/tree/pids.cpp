@@ -2,8 +2,10 @@
 // clone3(set_tid) then answers EEXIST (kernel/pid.c).
 #include "engine/tree/pids.h"
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 #include <unordered_set>
 
 #include "engine/base/procfs.h"
@@ -11,6 +13,9 @@
 
 namespace ncr {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::seconds kPatience{1};
 
 Result<pid_t> pid_limit() {
   std::string text = TRY(procfs::read_file("sys/kernel/pid_max"));
@@ -27,15 +32,30 @@ std::string first_line(const std::string& path) {
   return text.ok() ? text.value().substr(0, text.value().find('\n')) : std::string();
 }
 
+bool is_alive(pid_t pid) {
+  const std::string stat = first_line(strf("/proc/%d/stat", pid));
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos || name_end + 2 >= stat.size()) return false;
+  return stat[name_end + 2] != 'Z' && stat[name_end + 2] != 'X';
+}
+
+Error in_use(pid_t pid) {
+  return Error::system(EEXIST, strf("process number %d of the image is in use here, by %s: end it, "
+                                    "or restore in a new pid namespace",
+                                    pid, holder_of(pid).c_str()));
+}
+
+// Of a tree that was killed a moment ago, the last dead may yet have to be collected.
 Result<> check_free(pid_t pid, pid_t limit) {
   if (pid >= limit)
     return Error::unsupported(
         strf("the image has process number %d, this machine allows none above %d (kernel.pid_max)",
              pid, limit - 1));
-  if (!exists(pid) && !exists(-pid)) return {};
-  return Error::system(EEXIST, strf("process number %d of the image is in use here, by %s: end it, "
-                                    "or restore in a new pid namespace",
-                                    pid, holder_of(pid).c_str()));
+  for (auto end = Clock::now() + kPatience; exists(pid) || exists(-pid);) {
+    if (is_alive(pid) || Clock::now() > end) return in_use(pid);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return {};
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 #include "engine/tree/pids.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 namespace ncr {
@@ -27,6 +30,24 @@ TEST(pids, a_number_in_use_is_refused_with_the_name_of_who_has_it) {
   ASSERT_FALSE(result.ok());
   EXPECT_NE(result.error().text().find(std::to_string(::getpid())), std::string::npos);
   EXPECT_NE(result.error().text().find("ncr_tests"), std::string::npos) << result.error().text();
+}
+
+TEST(pids, what_is_dead_already_may_yet_be_collected) {
+  const pid_t leader = ::fork();
+  if (leader == 0) {
+    ::setpgid(0, 0);
+    ::_exit(0);
+  }
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(leader), &info, WEXITED | WNOWAIT), 0);
+  OneTask given(leader);
+  std::thread collector([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    ::waitpid(leader, nullptr, 0);
+  });
+  Result<> result = check_pids_free(given.plan);
+  collector.join();
+  EXPECT_TRUE(result.ok()) << result.error().text();
 }
 
 TEST(pids, a_thread_that_has_the_number_is_named_with_its_process) {
