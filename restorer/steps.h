@@ -2,6 +2,7 @@
 #pragma once
 #include "engine/resources/aio_ring/aio_ring.h"
 #include "engine/resources/credentials/credentials.h"
+#include "engine/resources/fanotify/fanotify.h"
 #include "engine/resources/file_lock/file_lock.h"
 #include "engine/resources/inotify/inotify.h"
 #include "engine/resources/interval_timer/interval_timer.h"

@@ -28,6 +28,12 @@ std::vector<const std::string*> paths_of(const schema::OpenFile& file) {
       }
       return paths;
     }
+    case schema::OpenFile::kFanotify: {
+      std::vector<const std::string*> paths;
+      for (const schema::FanotifyMark& mark : file.fanotify().marks())
+        paths.push_back(&mark.path());
+      return paths;
+    }
     case schema::OpenFile::kUnixSocket:
       if (file.unix_socket().has_node()) return {&file.unix_socket().node().path()};
       return {};
@@ -102,7 +108,8 @@ class Circles {
       Step& step = path.back();
       // An epoll takes its targets when all files are open, and a socket what is in flight in it:
       // each may be on its way through another, or through itself.
-      if (step.file->has_epoll() || step.file->has_unix_socket()) step.next = step.file->depends_on_size();
+      if (step.file->has_epoll() || step.file->has_unix_socket())
+        step.next = step.file->depends_on_size();
       if (step.next == step.file->depends_on_size()) {
         states_[step.file->id()] = State::kClosed;
         path.pop_back();

@@ -49,6 +49,23 @@ std::string from_hex(const char* hex) {
   return bytes;
 }
 
+// Nothing if the line has none.
+Result<> scan_handle(const std::string& line, WatchedFile* file) {
+  const size_t at = line.find("fhandle-bytes:");
+  if (at == std::string::npos) return {};
+  unsigned size = 0;
+  unsigned type = 0;
+  int hex = 0;
+  if (std::sscanf(line.c_str() + at, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &size, &type,
+                  &hex) != 2 ||
+      hex == 0)
+    return unexpected(line);
+  file->handle = from_hex(line.c_str() + at + hex);
+  if (file->handle.size() != size) return unexpected(line);
+  file->handle_type = static_cast<int>(type);
+  return {};
+}
+
 }  // namespace
 
 Result<FdInfo> parse_fdinfo(std::string_view text) {
@@ -106,27 +123,43 @@ Result<std::vector<InotifyWatch>> parse_inotify(std::string_view text) {
   std::vector<InotifyWatch> watches;
   for (const std::string& line : lines_of(text, "inotify ")) {
     InotifyWatch watch;
-    unsigned size = 0;
-    unsigned type = 0;
-    int hex = 0;
     unsigned descriptor = 0;
     if (std::sscanf(line.c_str(), "inotify wd:%x ino:%" SCNx64 " sdev:%" SCNx64 " mask:%x ",
-                    &descriptor, &watch.inode, &watch.device, &watch.mask) != 4)
+                    &descriptor, &watch.file.inode, &watch.file.device, &watch.mask) != 4)
       return unexpected(line);
     watch.descriptor = static_cast<int>(descriptor);
-    size_t handle = line.find("fhandle-bytes:");
-    if (handle != std::string::npos) {
-      if (std::sscanf(line.c_str() + handle, "fhandle-bytes:%x fhandle-type:%x f_handle:%n", &size,
-                      &type, &hex) != 2 ||
-          hex == 0)
-        return unexpected(line);
-      watch.handle = from_hex(line.c_str() + handle + hex);
-      if (watch.handle.size() != size) return unexpected(line);
-      watch.handle_type = static_cast<int>(type);
-    }
+    TRY(scan_handle(line, &watch.file));
     watches.push_back(std::move(watch));
   }
   return watches;
+}
+
+// fs/notify/fdinfo.c, fanotify_fdinfo(): one line for each mark, named by what it is on.
+Result<FanotifyInfo> parse_fanotify(std::string_view text) {
+  FanotifyInfo info;
+  const std::vector<std::string> lines = lines_of(text, "fanotify ");
+  if (lines.empty() || std::sscanf(lines.front().c_str(), "fanotify flags:%x event-flags:%x",
+                                   &info.init_flags, &info.event_flags) != 2)
+    return Error::malformed("fdinfo: no line \"fanotify flags\"");
+  for (size_t i = 1; i < lines.size(); i++) {
+    const char* line = lines[i].c_str();
+    FanotifyMark mark;
+    if (std::sscanf(line, "fanotify ino:%" SCNx64 " sdev:%" SCNx64, &mark.file.inode,
+                    &mark.file.device) == 2)
+      mark.kind = FanotifyMark::Kind::kInode;
+    else if (std::sscanf(line, "fanotify sdev:%" SCNx64, &mark.file.device) == 1)
+      mark.kind = FanotifyMark::Kind::kFileSystem;
+    else if (std::sscanf(line, "fanotify mnt_id:%x", reinterpret_cast<unsigned*>(&mark.mount_id)) ==
+             1)
+      mark.kind = FanotifyMark::Kind::kMount;
+    const size_t masks = lines[i].find("mflags:");
+    if (masks == std::string::npos || std::sscanf(line + masks, "mflags:%x mask:%x ignored_mask:%x",
+                                                  &mark.flags, &mark.mask, &mark.ignored_mask) != 3)
+      return unexpected(lines[i]);
+    TRY(scan_handle(lines[i], &mark.file));
+    info.marks.push_back(std::move(mark));
+  }
+  return info;
 }
 
 Result<std::vector<LockInfo>> parse_locks(std::string_view text) {

@@ -46,15 +46,36 @@ struct EpollTarget {
 };
 Result<std::vector<EpollTarget>> parse_epoll(std::string_view text);
 
-struct InotifyWatch {
-  int descriptor = 0;
+// A file that is watched for events, as the kernel remembers it: not by its path.
+struct WatchedFile {
   uint64_t inode = 0;
   uint64_t device = 0;  // the kernel's own dev_t
-  uint32_t mask = 0;
   int handle_type = 0;
   std::string handle;  // bytes of a struct file_handle; empty if the file system has none
 };
+
+struct InotifyWatch {
+  int descriptor = 0;
+  uint32_t mask = 0;
+  WatchedFile file;
+};
 Result<std::vector<InotifyWatch>> parse_inotify(std::string_view text);
+
+struct FanotifyMark {
+  enum class Kind { kInode, kMount, kFileSystem, kOther };
+  Kind kind = Kind::kOther;
+  WatchedFile file;    // of kInode; of kFileSystem the device alone
+  int mount_id = 0;    // of kMount
+  uint32_t flags = 0;  // FAN_MARK_*
+  uint32_t mask = 0;
+  uint32_t ignored_mask = 0;
+};
+struct FanotifyInfo {
+  uint32_t init_flags = 0;
+  uint32_t event_flags = 0;
+  std::vector<FanotifyMark> marks;
+};
+Result<FanotifyInfo> parse_fanotify(std::string_view text);
 
 enum class LockKind { kPosix, kOpenFile, kFlock, kLease };
 struct LockInfo {

@@ -17,7 +17,24 @@
 namespace ncr {
 namespace {
 
-// From mountinfo: whole file systems before bind mounts of a part.
+Result<std::string> path_through(const MountView& view, const std::string& mount_point,
+                                 const FileHandle& wanted) {
+  Fd mount = TRY(view.open(mount_point, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  std::vector<char> buffer(sizeof(file_handle) + wanted.bytes.size());
+  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
+  handle->handle_bytes = static_cast<unsigned>(wanted.bytes.size());
+  handle->handle_type = wanted.type;
+  std::memcpy(handle->f_handle, wanted.bytes.data(), wanted.bytes.size());
+  Fd file(TRY(
+      SYSCALL(::open_by_handle_at(mount.get(), handle, O_PATH | O_CLOEXEC), "open_by_handle_at")));
+  std::string path = TRY(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", file.get()).c_str()));
+  struct stat now = TRY(view.lstat(path));
+  if (now.st_ino != wanted.inode) return Error::gone(strf("%s is another file", path.c_str()));
+  return path;
+}
+
+}  // namespace
+
 std::vector<std::string> mount_points(const std::string& mountinfo, uint64_t device) {
   std::vector<std::string> whole;
   std::vector<std::string> parts;
@@ -38,24 +55,6 @@ std::vector<std::string> mount_points(const std::string& mountinfo, uint64_t dev
   whole.insert(whole.end(), parts.begin(), parts.end());
   return whole;
 }
-
-Result<std::string> path_through(const MountView& view, const std::string& mount_point,
-                                 const FileHandle& wanted) {
-  Fd mount = TRY(view.open(mount_point, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  std::vector<char> buffer(sizeof(file_handle) + wanted.bytes.size());
-  auto* handle = reinterpret_cast<file_handle*>(buffer.data());
-  handle->handle_bytes = static_cast<unsigned>(wanted.bytes.size());
-  handle->handle_type = wanted.type;
-  std::memcpy(handle->f_handle, wanted.bytes.data(), wanted.bytes.size());
-  Fd file(TRY(
-      SYSCALL(::open_by_handle_at(mount.get(), handle, O_PATH | O_CLOEXEC), "open_by_handle_at")));
-  std::string path = TRY(sys::read_link_at(Fd(), strf("/proc/self/fd/%d", file.get()).c_str()));
-  struct stat now = TRY(view.lstat(path));
-  if (now.st_ino != wanted.inode) return Error::gone(strf("%s is another file", path.c_str()));
-  return path;
-}
-
-}  // namespace
 
 Result<FileHandle> handle_of(const Fd& file) {
   struct stat status {};

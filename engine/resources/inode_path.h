@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "engine/base/sys.h"
 #include "engine/tree/mount_view.h"
@@ -18,6 +19,9 @@ struct FileHandle {
 
 // kUnsupported: its file system has none.
 Result<FileHandle> handle_of(const Fd& file);
+// Where the file system with this device (the kernel's own dev_t) is mounted, whole ones before
+// bind mounts of a part. Pure: from mountinfo.
+std::vector<std::string> mount_points(const std::string& mountinfo, uint64_t device);
 // A path that leads to the file in this mount namespace.
 Result<std::string> path_by_handle(const MountView& view, const FileHandle& handle);
 

@@ -21,8 +21,8 @@
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/in_flight.h"
-#include "engine/resources/inode_path.h"
 #include "engine/resources/status_flags.h"
+#include "engine/resources/watched_path.h"
 
 namespace ncr::inotify {
 namespace {
@@ -37,13 +37,11 @@ struct Found {
 // Where the holder looks, or where another process of the tree does.
 Result<Found> find(const FdProbe& probe, const InotifyWatch& watch) {
   const MountView own;
-  if (watch.handle.empty()) return Error::unsupported("its file system gives no file handles");
-  const FileHandle handle{watch.device, watch.inode, watch.handle_type, watch.handle};
-  Result<std::string> path = path_by_handle(probe.view != nullptr ? *probe.view : own, handle);
+  Result<std::string> path = path_of_watched(probe.view != nullptr ? *probe.view : own, watch.file);
   if (path.ok()) return Found{path.take(), nullptr};
   if (probe.views == nullptr) return path.take_error();
   for (const MountView* view : probe.views->others()) {
-    Result<std::string> there = path_by_handle(*view, handle);
+    Result<std::string> there = path_of_watched(*view, watch.file);
     if (there.ok()) return Found{there.take(), view};
   }
   return path.take_error();
@@ -60,7 +58,7 @@ Result<int> open_here(const FdProbe& probe, const InotifyWatch& watch) {
   while (const dirent* entry = ::readdir(dir)) {
     struct stat file {};
     if (::fstatat(::dirfd(dir), entry->d_name, &file, 0) == 0 && file.st_nlink == 0 &&
-        file.st_ino == watch.inode && kernel_device(file.st_dev) == watch.device)
+        file.st_ino == watch.file.inode && kernel_device(file.st_dev) == watch.file.device)
       return std::atoi(entry->d_name);
   }
   return -1;
@@ -73,7 +71,7 @@ Result<> preflight(const FdProbe& probe, Blockers& blockers) {
     if (!found.ok() && TRY(open_here(probe, watch)) < 0)
       blockers.add(*probe.task,
                    strf("fd %d: inotify watch %d, inode %llu", raw(probe.number), watch.descriptor,
-                        static_cast<unsigned long long>(watch.inode)),
+                        static_cast<unsigned long long>(watch.file.inode)),
                    "the path it watches cannot be found: " + found.error().text(),
                    "remove the watch before the dump");
   }
@@ -110,7 +108,7 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
   });
   for (const InotifyWatch& watch : watches) {
     TRY_WHILE(dump_watch(files, probe, watch, record), "watch %d, inode %llu", watch.descriptor,
-              static_cast<unsigned long long>(watch.inode));
+              static_cast<unsigned long long>(watch.file.inode));
   }
   int unread = 0;
   TRY(SYSCALL(::ioctl(probe.local.get(), FIONREAD, &unread), "FIONREAD"));

@@ -77,8 +77,8 @@ TEST(Fdinfo, reads_the_watches_of_an_inotify_with_their_handles) {
   ASSERT_EQ(watches.value().size(), 2u);
   EXPECT_EQ(watches.value()[0].descriptor, 31);
   EXPECT_EQ(watches.value()[0].mask, 0xfffu);
-  EXPECT_EQ(watches.value()[0].handle, std::string("\x1a\xc5\x03\0\0\0\0\0", 8));
-  EXPECT_EQ(watches.value()[1].handle, "");
+  EXPECT_EQ(watches.value()[0].file.handle, std::string("\x1a\xc5\x03\0\0\0\0\0", 8));
+  EXPECT_EQ(watches.value()[1].file.handle, "");
 }
 
 TEST(Fdinfo, refuses_a_handle_shorter_than_it_says) {

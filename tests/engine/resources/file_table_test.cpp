@@ -108,7 +108,7 @@ TEST(FileTable, names_every_blocker_of_a_task_at_once) {
   io_uring_params params{};
   Fd ring(static_cast<int>(::syscall(SYS_io_uring_setup, 2, &params)));
   Fd raw_disk = value_of(sys::open("/dev/kmsg", O_RDONLY));
-  Fd watch(::fanotify_init(0, O_RDONLY));
+  Fd watch(::fanotify_init(FAN_CLASS_CONTENT, O_RDONLY));
   Child child;
   Task task = task_of(child.pid());
   FileTable table;

@@ -53,7 +53,7 @@ TEST_F(InotifyTest, keeps_numbers_paths_and_masks) {
     EXPECT_TRUE(watch.descriptor == first || watch.descriptor == second) << watch.descriptor;
     for (const InotifyWatch& old : before)
       if (old.descriptor == watch.descriptor) {
-        EXPECT_EQ(old.inode, watch.inode);
+        EXPECT_EQ(old.file.inode, watch.file.inode);
         EXPECT_EQ(old.mask, watch.mask);
       }
   }
