@@ -34,6 +34,9 @@ std::vector<const std::string*> paths_of(const schema::OpenFile& file) {
         paths.push_back(&mark.path());
       return paths;
     }
+    case schema::OpenFile::kTty:
+      if (!file.tty().machine_node().empty()) return {&file.tty().machine_node()};
+      return {};
     case schema::OpenFile::kUnixSocket:
       if (file.unix_socket().has_node()) return {&file.unix_socket().node().path()};
       return {};

@@ -3,7 +3,8 @@
 // ioctl(2) tells through our duplicate of the descriptor (engine). What is under way
 // in its queues: pty_queue.cpp. A pair is made anew under its old
 // number, as programs hold its name (child). A terminal whose master is outside the tree is the
-// business of --shell-job: the caller's own terminal takes its place. Controlling terminals:
+// business of --shell-job: the caller's own terminal takes its place. A console or virtual terminal
+// is the machine's, and so are its modes: its node is opened again. Controlling terminals:
 // controlling_terminal.cpp.
 #include "engine/resources/tty/tty.h"
 
@@ -41,6 +42,11 @@ bool is_current(const struct stat& stat) {
 }
 bool is_pty(unsigned number) { return number >= kFirstPty && number <= kLastPty; }
 bool is_pty(const schema::Tty& tty) { return is_pty(tty.driver()); }
+
+// /dev/console, /dev/tty0 and the virtual terminals; serial lines begin at 4:64.
+bool is_machines(dev_t node) {
+  return (major(node) == kAlternate && minor(node) == 1) || (major(node) == 4 && minor(node) < 64);
+}
 
 uint64_t group_of(const schema::Tty& tty) {
   return kGroup | (uint64_t{tty.driver()} << 32) | tty.number();
@@ -105,6 +111,8 @@ Result<> dump_slave(const FdProbe& probe, schema::Tty* out) {
   out->set_driver((device >> 8) & 0xfff);
   out->set_number((device & 0xff) | ((device >> 12) & 0xfff00));
   if (out->kind() == schema::Tty::SLAVE && is_pty(*out)) set_node(probe.stat, out);
+  if (is_machines(probe.stat.st_rdev) && probe.stat.st_nlink != 0)
+    out->set_machine_node(probe.link);
   return {};
 }
 
@@ -144,6 +152,7 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
     const schema::Tty& tty = file.record->tty();
     bool inside = is_pty(tty) && numbers.contains(tty.number());
     if (inside || tty.hung_up() || tty.kind() == schema::Tty::MASTER) continue;
+    if (!tty.machine_node().empty()) continue;
     if ((is_pty(tty) && request.orphan_pts_master) || is_external(request, tty)) continue;
     if (request.shell_job == ShellJob::kRefuse && file.holder != nullptr)
       blockers.add(*file.holder, strf("fd %d: terminal %s", raw(file.number), name_of(tty).c_str()),
@@ -215,10 +224,26 @@ bool is_orphan(const FileRestorer& files, const schema::Tty& tty) {
          files.request().shell_job == ShellJob::kRefuse && inherited(files, tty) == nullptr;
 }
 
+bool comes_from_machine(const FileRestorer& files, const schema::Tty& tty) {
+  return !tty.machine_node().empty() && files.request().shell_job == ShellJob::kRefuse &&
+         inherited(files, tty) == nullptr;
+}
+
+Result<Fd> open_machines(const schema::Tty& tty, int flags) {
+  struct stat now {};
+  const char* path = tty.machine_node().c_str();
+  TRY(SYSCALL(::stat(path, &now), "find the terminal %s", path));
+  if (!S_ISCHR(now.st_mode) || now.st_rdev != tty.node_number() || !is_machines(now.st_rdev))
+    return Error::unsupported(strf("%s is not the terminal %u:%u any more", path,
+                                   major(tty.node_number()), minor(tty.node_number())));
+  return sys::open(path, flags);
+}
+
 Result<Fd> open_outside(FileRestorer& files, const schema::OpenFile& record) {
   const schema::Tty& tty = record.tty();
   int flags = static_cast<int>(record.flags() & (O_ACCMODE | O_NONBLOCK)) | O_NOCTTY;
   if (const InheritedFd* given = inherited(files, tty)) return reopen_terminal(given->fd, flags);
+  if (comes_from_machine(files, tty)) return open_machines(tty, flags);
   if (is_orphan(files, tty)) {
     const int master = TRY(ensure_orphan_master(files, record));
     return tty.kind() == schema::Tty::CONTROLLING ? open_current(master, record)
@@ -266,6 +291,7 @@ Result<> restore_node(const schema::Tty& tty) {
 Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& fd) {
   const schema::Tty& tty = record.tty();
   if (tty.hung_up()) return {};
+  if (comes_from_machine(files, tty)) return {};
   bool outside = !is_pty(tty) || find_master(files, tty) == nullptr;
   if (outside && tty.kind() == schema::Tty::CONTROLLING) return {};
   if (!outside && tty.kind() == schema::Tty::MASTER) TRY(fill_queues(fd, tty));

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #include "tests/engine/resources/round_trip.h"
 #include "tests/support/checkpoint_test.h"
 #include "tests/support/child_process.h"
+#include "tests/support/scratch.h"
 
 namespace ncr::tty {
 namespace {
@@ -336,6 +338,51 @@ CR_TEST(tty, dev_tty_leads_to_the_same_terminal) {
   EXPECT_EQ(receive(pty.master), "line\r\n");
   Fd again(::open("/dev/tty", O_RDWR | O_CLOEXEC));
   EXPECT_TRUE(again.valid());
+}
+
+TEST(Tty, a_console_of_the_machine_is_its_node_again) {
+  test::Scratch scratch;
+  const std::string path = scratch.file("console");
+  if (::mknod(path.c_str(), S_IFCHR | 0600, makedev(5, 1)) != 0) return;
+  Fd console(::open(path.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK));
+  if (!console.valid()) GTEST_SKIP() << "this machine has no console";
+  Reopening trip;
+  const uint32_t id = trip.dump(console.get());
+  EXPECT_EQ(trip.record(id).tty().machine_node(), path);
+  Result<> restored = trip.restore();
+  ASSERT_TRUE(restored.ok()) << restored.error().text();
+  struct stat now {};
+  ASSERT_EQ(::fstat(trip.opened(id), &now), 0);
+  EXPECT_EQ(now.st_rdev, makedev(5, 1));
+}
+
+TEST(Tty, a_console_whose_node_is_something_else_by_now_is_refused) {
+  test::Scratch scratch;
+  const std::string path = scratch.file("console");
+  if (::mknod(path.c_str(), S_IFCHR | 0600, makedev(5, 1)) != 0) return;
+  Fd console(::open(path.c_str(), O_RDONLY | O_NOCTTY | O_NONBLOCK));
+  if (!console.valid()) GTEST_SKIP() << "this machine has no console";
+  Reopening trip;
+  (void)trip.dump(console.get());
+  ASSERT_EQ(::unlink(path.c_str()), 0);
+  ASSERT_EQ(::mknod(path.c_str(), S_IFCHR | 0600, makedev(1, 3)), 0);
+  Result<> restored = trip.restore();
+  ASSERT_FALSE(restored.ok());
+  EXPECT_NE(restored.error().text().find("not the terminal 5:1"), std::string::npos)
+      << restored.error().text();
+}
+
+CR_TEST(tty, a_virtual_terminal_of_the_machine_is_opened_again) {
+  test::Scratch scratch;
+  const std::string path = scratch.file("vt");
+  if (::mknod(path.c_str(), S_IFCHR | 0600, makedev(4, 5)) != 0) return;
+  Fd terminal(::open(path.c_str(), O_RDWR | O_NOCTTY | O_NONBLOCK));
+  if (!terminal.valid()) return;  // the machine has none, or the user namespace no devices
+  checkpoint_restore();
+  struct stat now {};
+  ASSERT_EQ(::fstat(terminal.get(), &now), 0);
+  EXPECT_EQ(now.st_rdev, makedev(4, 5));
+  EXPECT_EQ(::isatty(terminal.get()), 1);
 }
 
 }  // namespace
