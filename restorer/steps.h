@@ -8,6 +8,7 @@
 #include "engine/resources/interval_timer/interval_timer.h"
 #include "engine/resources/membarrier/membarrier.h"
 #include "engine/resources/memory_flags/memory_flags.h"
+#include "engine/resources/numa_policy/numa_policy.h"
 #include "engine/resources/posix_timer/posix_timer.h"
 #include "engine/resources/prctl_flags/prctl_flags.h"
 #include "engine/resources/process_flags/process_flags.h"
