@@ -23,41 +23,51 @@ constexpr ByLink kByLink[] = {
     {"anon_inode:[io_uring]", "io_uring",
      "requests in flight and registered buffers live in the kernel only",
      "run the program with io_uring switched off (UV_USE_IO_URING=0, --disable-io-uring ...)"},
-    {"anon_inode:[userfaultfd]", "userfaultfd", "page faults in flight cannot be taken over", ""},
-    {"anon_inode:[fanotify]", "fanotify", "permission events in flight cannot be taken over", ""},
-    {"anon_inode:bpf", "bpf object", "programs and maps live in the kernel only",
-     "load it after restore"},
+    {"anon_inode:[userfaultfd]", "userfaultfd", "page faults in flight cannot be taken over",
+     "switch off what uses it (a garbage collector, a live migration) before the dump"},
+    {"anon_inode:bpf", "bpf object", "programs live in the kernel only", "load it after restore"},
     {"anon_inode:[bpf", "bpf object", "programs and maps live in the kernel only",
      "load it after restore"},
     {"anon_inode:btf", "bpf type information", "it lives in the kernel only",
      "load it after restore"},
     {"anon_inode:[perf_event]", "perf_event", "counters and their ring live in the kernel only",
      "stop profiling first"},
-    {"anon_inode:[landlock-ruleset]", "landlock ruleset", "its rules cannot be read back", ""},
+    {"anon_inode:[landlock-ruleset]", "landlock ruleset", "its rules cannot be read back",
+     "close it before the dump"},
     {"anon_inode:seccomp notify", "seccomp listener",
-     "system calls that wait for an answer cannot be taken over", ""},
-    {"anon_inode:[fscontext]", "mount context", "a mount in the making cannot be read back", ""},
+     "system calls that wait for an answer cannot be taken over",
+     "run the program without the filter that asks"},
+    {"anon_inode:[fscontext]", "mount context", "a mount in the making cannot be read back",
+     "finish or close it before the dump"},
     {"anon_inode:kvm", "kvm", "virtual machines live in the kernel only",
      "save the machine with its own monitor"},
-    {"anon_inode:[vfio", "vfio device", "hardware state is out of reach", ""},
-    {"anon_inode:sync_file", "graphics fence", "hardware state is out of reach", ""},
-    {"/dmabuf:", "dma-buf", "hardware state is out of reach", ""},
-    {"/secretmem", "memfd_secret", "the kernel hides its content even from root", ""},
-    {"anon_inode:[secretmem]", "memfd_secret", "the kernel hides its content even from root", ""},
+    {"anon_inode:[vfio", "vfio device", "hardware state is out of reach",
+     "give the device back before the dump"},
+    {"anon_inode:sync_file", "graphics fence", "hardware state is out of reach",
+     "close it before the dump"},
+    {"/dmabuf:", "dma-buf", "hardware state is out of reach", "close it before the dump"},
+    {"/secretmem", "memfd_secret", "the kernel hides its content even from root",
+     "have the program give up its secret memory before the dump"},
+    {"anon_inode:[secretmem]", "memfd_secret", "the kernel hides its content even from root",
+     "have the program give up its secret memory before the dump"},
 };
 
 struct ByFileSystem {
   int64_t magic;
   const char* name;
   const char* reason;
+  const char* way_out;
 };
 
 constexpr ByFileSystem kByFileSystem[] = {
-    {0x6e736673, "namespace file", "it is none that opening /proc/PID/ns gives"},
-    {0x19800202, "POSIX message queue", "message queues come next"},
-    {0x5345434d, "memfd_secret", "the kernel hides its content even from root"},
-    {0x50494446, "pidfd", "it names a process"},
-    {0xcafe4a11, "bpf object", "programs and maps live in the kernel only"},
+    {0x6e736673, "namespace file", "it is none that opening /proc/PID/ns gives",
+     "close it before the dump"},
+    {0x19800202, "POSIX message queue", "it is none that mq_open(3) gives",
+     "close it before the dump"},
+    {0x5345434d, "memfd_secret", "the kernel hides its content even from root",
+     "have the program give up its secret memory before the dump"},
+    {0x50494446, "pidfd", "it names a process", "close it before the dump"},
+    {0xcafe4a11, "bpf object", "it lives in the kernel only", "close it before the dump"},
 };
 
 struct ByDomain {
@@ -81,11 +91,11 @@ constexpr ByDomain kByDomain[] = {
 UnsupportedKind name_socket(int domain, int type) {
   for (const ByDomain& entry : kByDomain)
     if (entry.domain == domain)
-      return {entry.name, "sockets of this family come next", "close it before the dump"};
+      return {entry.name, "sockets of this family are not restored", "close it before the dump"};
   if ((domain == AF_INET || domain == AF_INET6) && type == SOCK_RAW)
-    return {"raw socket", "raw sockets come next", "close it before the dump"};
-  return {strf("socket of family %d, type %d", domain, type), "sockets of this kind come next",
-          "close it before the dump"};
+    return {"raw socket", "its state is not restored", "close it before the dump"};
+  return {strf("socket of family %d, type %d", domain, type),
+          "sockets of this kind are not restored", "close it before the dump"};
 }
 
 }  // namespace
@@ -108,9 +118,9 @@ UnsupportedKind name_unsupported(const FdProbe& probe, int64_t file_system, int 
   for (const ByLink& entry : kByLink)
     if (probe.link.starts_with(entry.prefix)) return {entry.name, entry.reason, entry.way_out};
   for (const ByFileSystem& entry : kByFileSystem)
-    if (entry.magic == file_system) return {entry.name, entry.reason, ""};
+    if (entry.magic == file_system) return {entry.name, entry.reason, entry.way_out};
   return {strf("file of an unknown kind (mode 0%o)", probe.stat.st_mode),
-          "no part of this version restores it", ""};
+          "no part of this version restores it", "close it before the dump"};
 }
 
 UnsupportedKind unsupported_kind(const FdProbe& probe) {

@@ -25,14 +25,14 @@ constexpr Driver kKnownDrivers[] = {
     {10, 200, "tun/tap interface (/dev/net/tun)", "close it before the dump"},
     {10, 229, "FUSE connection (/dev/fuse)", "unmount the file system first"},
     {10, 232, "virtual machine (/dev/kvm)", "save the machine with its own monitor"},
-    {10, 228, "high precision timer (/dev/hpet)", ""},
-    {1, 1, "physical memory (/dev/mem)", ""},
+    {10, 228, "high precision timer (/dev/hpet)", "close it before the dump"},
+    {1, 1, "physical memory (/dev/mem)", "close it before the dump"},
     {1, 11, "kernel log (/dev/kmsg)", "close it before the dump"},
     {13, -1, "input device", "close it before the dump"},
-    {29, -1, "frame buffer", ""},
+    {29, -1, "frame buffer", "close it before the dump"},
     {116, -1, "sound device", "close it before the dump"},
-    {195, -1, "NVIDIA GPU", ""},
-    {226, -1, "GPU (/dev/dri)", ""},
+    {195, -1, "NVIDIA GPU", "have the program give up the GPU before the dump"},
+    {226, -1, "GPU (/dev/dri)", "have the program give up the GPU before the dump"},
 };
 
 bool is_device(const FdProbe& probe) {

@@ -23,10 +23,21 @@ std::string socket_name(int domain, int type) {
 TEST(Unsupported, anonymous_files_have_the_name_people_know) {
   EXPECT_EQ(name_of("anon_inode:[io_uring]"), "io_uring");
   EXPECT_EQ(name_of("anon_inode:[userfaultfd]"), "userfaultfd");
-  EXPECT_EQ(name_of("anon_inode:[fanotify]"), "fanotify");
-  EXPECT_EQ(name_of("anon_inode:bpf-map"), "bpf object");
+  EXPECT_EQ(name_of("anon_inode:bpf-prog"), "bpf object");
   EXPECT_EQ(name_of("anon_inode:[perf_event]"), "perf_event");
   EXPECT_EQ(name_of("anon_inode:kvm-vm"), "kvm");
+}
+
+TEST(Unsupported, every_refusal_names_a_way_out) {
+  for (const char* link :
+       {"anon_inode:[io_uring]", "anon_inode:[userfaultfd]", "anon_inode:[perf_event]",
+        "anon_inode:[landlock-ruleset]", "anon_inode:seccomp notify", "anon_inode:[fscontext]",
+        "anon_inode:[vfio-device]", "anon_inode:sync_file", "/dmabuf:", "/secretmem (deleted)",
+        "anon_inode:bpf-prog", "anon_inode:[bpf_iter]", "anon_inode:btf", "anon_inode:[new]"}) {
+    FdProbe probe;
+    probe.link = link;
+    EXPECT_NE(name_unsupported(probe, 0, -1, -1).way_out, "") << link;
+  }
 }
 
 TEST(Unsupported, files_of_kernel_file_systems_are_named_by_these) {
