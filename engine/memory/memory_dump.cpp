@@ -9,6 +9,7 @@
 
 #include "engine/tree/mount_view.h"
 
+#include "engine/resources/packet_socket/ring_mapping.h"
 #include "engine/resources/sysv_shm/sysv_shm.h"
 
 namespace ncr {
@@ -72,7 +73,9 @@ Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::
   switch (line.vma.kind()) {
     case schema::VMA_FILE_PRIVATE:
     case schema::VMA_FILE_SHARED:
-      vma->set_file_id(TRY(mapped_file(task, line)));
+      vma->set_file_id(packet_socket::is_mapping(line)
+                           ? TRY(packet_socket::look(task, line, files_, blockers))
+                           : TRY(mapped_file(task, line)));
       return {};
     case schema::VMA_SHMEM:
       vma->set_shmem_id(TRY(shared_object(task, line)));

@@ -2,7 +2,7 @@
 // or all, one kind of frame or all, filtered by a program of its own. Rings that it shares with the
 // program, the groups it has joined on links and its fan-out group are told by NETLINK_SOCK_DIAG
 // (packet_diag), the rest by getsockopt(2). Frames that wait to be read are lost, as packet(7)
-// allows; a ring that is mapped is refused where the mapping is. The filter is set before the
+// allows; rings that are mapped are looked at in ring_mapping.cpp. The filter is set before the
 // socket is bound, so that nothing else slips in. dump runs in the engine, open in the child.
 #include <linux/if_packet.h>
 #include <linux/netlink.h>

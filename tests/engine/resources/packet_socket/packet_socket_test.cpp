@@ -4,10 +4,13 @@
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
+#include "engine/resources/packet_socket/ring_mapping.h"
 #include "tests/engine/resources/reopening.h"
 #include "tests/support/checkpoint_test.h"
 
@@ -80,6 +83,108 @@ CR_TEST(packet_socket, keeps_its_memberships_and_its_rings) {
   EXPECT_NE(std::strtoul(flags.c_str(), nullptr, 16) & IFF_PROMISC, 0u);
 }
 
+struct Ring {
+  Fd socket;
+  void* at = MAP_FAILED;
+};
+constexpr size_t kRingSize = 8192;
+
+Ring mapped_ring(int version) {
+  Ring ring{packet(SOCK_RAW, 0)};
+  set(ring.socket, PACKET_VERSION, version);
+  tpacket_req3 request{4096, 2, 2048, 4, 50, 0, 0};
+  EXPECT_EQ(::setsockopt(ring.socket.get(), SOL_PACKET, PACKET_RX_RING, &request,
+                         version == TPACKET_V3 ? sizeof request : sizeof(tpacket_req)),
+            0);
+  ring.at = ::mmap(nullptr, kRingSize, PROT_READ | PROT_WRITE, MAP_SHARED, ring.socket.get(), 0);
+  EXPECT_NE(ring.at, MAP_FAILED);
+  return ring;
+}
+
+void say_something() {
+  Fd sender(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(9);
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  (void)::sendto(sender.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
+}
+
+// A frame that is bound to come.
+void let_a_frame_come(const Ring& ring) {
+  bind_to_loopback(ring.socket, ETH_P_IP);
+  say_something();
+  pollfd wait{ring.socket.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&wait, 1, 5000), 1);
+}
+
+uint64_t first_status(const Ring& ring, int version) {
+  if (version == TPACKET_V1) return static_cast<tpacket_hdr*>(ring.at)->tp_status;
+  if (version == TPACKET_V2) return static_cast<tpacket2_hdr*>(ring.at)->tp_status;
+  return static_cast<tpacket_block_desc*>(ring.at)->hdr.bh1.block_status;
+}
+
+TEST(packet_ring, one_that_nobody_has_used_is_full_of_zeros) {
+  schema::PacketSocket socket;
+  for (schema::PacketRing* ring : {socket.mutable_receive_ring(), socket.mutable_send_ring()}) {
+    ring->set_block_size(4096);
+    ring->set_block_count(2);
+    ring->set_frame_size(2048);
+    ring->set_frame_count(4);
+  }
+  std::string content(4 * 4096, '\0');
+  EXPECT_FALSE(packet_socket::has_been_used(socket, content));
+  EXPECT_FALSE(packet_socket::has_been_used(socket, content.substr(0, 100)));
+  content[3 * 4096 + 2048] = 1;  // the last frame, of those to be sent
+  EXPECT_TRUE(packet_socket::has_been_used(socket, content));
+}
+
+CR_TEST(packet_socket, a_mapped_ring_takes_frames_again) {
+  for (int version : {TPACKET_V1, TPACKET_V2, TPACKET_V3}) {
+    Ring ring = mapped_ring(version);
+    checkpoint_restore();
+    let_a_frame_come(ring);
+    EXPECT_NE(first_status(ring, version) & TP_STATUS_USER, 0u) << version;
+    ::munmap(ring.at, kRingSize);
+  }
+}
+
+CR_TEST(packet_socket, a_child_that_inherited_a_mapped_ring_sees_the_same_frames) {
+  Ring ring = mapped_ring(TPACKET_V2);
+  int ends[2];
+  MUST(SYSCALL(::pipe(ends), "pipe"));
+  const pid_t child = ::fork();
+  if (child == 0) {
+    char byte = 0;
+    ::close(ends[1]);
+    (void)!::read(ends[0], &byte, 1);
+    ::_exit((first_status(ring, TPACKET_V2) & TP_STATUS_USER) != 0 ? 0 : 1);
+  }
+  ::close(ends[0]);
+  checkpoint_restore();
+  let_a_frame_come(ring);
+  ::close(ends[1]);
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
+CR_TEST_WITH(packet_socket, a_mapped_ring_in_use_is_refused,
+             .refused_with = "how far the kernel is in it cannot be seen") {
+  Ring ring = mapped_ring(TPACKET_V2);
+  let_a_frame_come(ring);
+  checkpoint_restore();
+  EXPECT_NE(first_status(ring, TPACKET_V2) & TP_STATUS_USER, 0u);
+}
+
+CR_TEST_WITH(packet_socket, a_mapped_ring_without_a_descriptor_is_refused,
+             .refused_with = "that no descriptor here leads to") {
+  Ring ring = mapped_ring(TPACKET_V2);
+  ring.socket = Fd();
+  checkpoint_restore();
+  EXPECT_EQ(first_status(ring, TPACKET_V2), 0u);
+}
+
 CR_TEST(packet_socket, its_filter_still_decides) {
   Fd socket = packet(SOCK_DGRAM, 0);
   sock_filter none[] = {{BPF_RET | BPF_K, 0, 0, 0}};
@@ -87,12 +192,7 @@ CR_TEST(packet_socket, its_filter_still_decides) {
   ASSERT_EQ(::setsockopt(socket.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
   bind_to_loopback(socket, ETH_P_IP);
   checkpoint_restore();
-  Fd sender(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(9);
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  (void)::sendto(sender.get(), "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof to);
+  say_something();
   char byte = 0;
   EXPECT_EQ(::recv(socket.get(), &byte, 1, MSG_DONTWAIT), -1);
 }
