@@ -201,7 +201,8 @@ struct FileRestorer::Impl {
   // A file is made in the namespaces it was in, by whoever makes it.
   Result<> visit(const schema::Task& task, const schema::OpenFile& file) const {
     if (namespaces == nullptr) return {};
-    if (namespaces->of(task, schema::Namespace::kNet) != file.net_namespace() && is_socket(file))
+    if (namespaces->of(task, schema::Namespace::kNet) != file.net_namespace() &&
+        is_of_a_network(file))
       TRY(namespaces->visit(schema::Namespace::kNet, file.net_namespace()));
     if (namespaces->of(task, schema::Namespace::kMnt) != file.mount_namespace())
       TRY(namespaces->visit(schema::Namespace::kMnt, file.mount_namespace()));
@@ -212,15 +213,15 @@ struct FileRestorer::Impl {
     if (namespaces == nullptr) return {};
     const uint32_t net = namespaces->of(task, schema::Namespace::kNet);
     const uint32_t mnt = namespaces->of(task, schema::Namespace::kMnt);
-    if (net != file.net_namespace() && is_socket(file))
+    if (net != file.net_namespace() && is_of_a_network(file))
       TRY(namespaces->visit(schema::Namespace::kNet, net));
     if (mnt != file.mount_namespace()) TRY(namespaces->visit(schema::Namespace::kMnt, mnt));
     return {};
   }
 
-  static bool is_socket(const schema::OpenFile& file) {
+  static bool is_of_a_network(const schema::OpenFile& file) {
     return file.has_unix_socket() || file.has_inet_socket() || file.has_netlink_socket() ||
-           file.has_packet_socket() || file.has_tcp_socket();
+           file.has_packet_socket() || file.has_tcp_socket() || file.has_tun();
   }
 
   // Of the task and of those that live in its table.

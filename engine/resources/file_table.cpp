@@ -8,8 +8,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,7 +16,9 @@
 
 #include "engine/resources/fdinfo.h"
 #include "engine/resources/file_lock/lease.h"
+#include "engine/resources/tun/tun.h"
 #include "engine/resources/unsupported.h"
+#include "engine/tree/network_lock.h"
 
 namespace ncr {
 namespace {
@@ -256,11 +256,12 @@ Result<std::pair<size_t, bool>> FileTable::Impl::place(const std::vector<T>& lis
 
 Result<> FileTable::Impl::note_namespaces(const FdProbe& probe, schema::OpenFile* record) const {
   record->set_mount_namespace(space_of(probe));
-  if (!refer || !S_ISSOCK(probe.stat.st_mode)) return {};
-  Result<int> its = SYSCALL(::ioctl(probe.local.get(), SIOCGSKNS), "SIOCGSKNS");
+  const bool is_tun = tun::recognises(probe);
+  if (!refer || (!S_ISSOCK(probe.stat.st_mode) && !is_tun)) return {};
+  Result<Fd> its = is_tun ? tun::net_namespace_of(probe.local) : net_namespace_of(probe.local);
   // Without rights over it nobody could make a socket there: it is the engine's own.
   if (!its.ok() && its.error().os_error() == EPERM) return {};
-  Fd space(TRY(std::move(its)));
+  Fd space = TRY(std::move(its));
   record->set_net_namespace(TRY(refer(space, probe.where())));
   return {};
 }

@@ -22,7 +22,6 @@ struct Driver {
 };
 
 constexpr Driver kKnownDrivers[] = {
-    {10, 200, "tun/tap interface (/dev/net/tun)", "close it before the dump"},
     {10, 229, "FUSE connection (/dev/fuse)", "unmount the file system first"},
     {10, 232, "virtual machine (/dev/kvm)", "save the machine with its own monitor"},
     {10, 228, "high precision timer (/dev/hpet)", "close it before the dump"},

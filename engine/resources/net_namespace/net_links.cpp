@@ -44,7 +44,7 @@ void read_conf(std::string_view families, schema::NetLink* link) {
   if (token.find_first_not_of('\0') != std::string::npos) link->set_token6(token);
 }
 
-void read_tun(std::string_view data, schema::NetLink* link, Refusals* refusals) {
+void read_tun(std::string_view data, schema::NetLink* link) {
   auto byte = [&](uint16_t type) {
     std::string_view value = netlink::Attributes::find(data, type).value;
     return value.empty() ? 0u : static_cast<uint8_t>(value.front());
@@ -59,9 +59,7 @@ void read_tun(std::string_view data, schema::NetLink* link, Refusals* refusals) 
     tun->set_owner(netlink::Attributes::find(data, IFLA_TUN_OWNER).u32());
   if (netlink::Attributes::has(data, IFLA_TUN_GROUP))
     tun->set_group(netlink::Attributes::find(data, IFLA_TUN_GROUP).u32());
-  if (byte(IFLA_TUN_PERSIST) == 0)
-    refusals->push_back({link_text(*link), "it lives only as long as a descriptor is open",
-                         "make it persistent (ip tuntap add), or close it before the dump"});
+  tun->set_fleeting(byte(IFLA_TUN_PERSIST) == 0);
 }
 
 // Told as a byte, and taken only as an attribute without a value.
@@ -88,7 +86,7 @@ void read_kind(std::string_view info, schema::NetLink* link, Refusals* refusals)
     kept->set_type(attribute.type | uint32_t{attribute.flags});
     if (!flag) kept->set_value(std::string(attribute.value));
   }
-  if (link->kind() == "tun") read_tun(data, link, refusals);
+  if (link->kind() == "tun") read_tun(data, link);
   if (link->kind().starts_with("macv") &&
       Attributes::find(data, IFLA_MACVLAN_MACADDR_COUNT).u32() != 0)
     refusals->push_back({link_text(*link), "it has a list of source addresses", ""});

@@ -19,6 +19,7 @@
 #include "engine/resources/net_namespace/links_from_outside.h"
 #include "engine/resources/net_namespace/net_content.h"
 #include "engine/resources/room.h"
+#include "engine/resources/tun/tun.h"
 #include "engine/resources/user_namespace/id_map.h"
 
 namespace ncr::net_namespace {
@@ -106,6 +107,21 @@ Result<> translate_ids(const Task& member, schema::NetNamespace* net, Refusals* 
   return {};
 }
 
+// Those of the tree come back with its descriptors.
+Result<> refuse_tuns_of_others(const NamespaceProbe& probe, const schema::NetNamespace& net,
+                               Refusals* refusals) {
+  std::optional<std::set<std::string>> held;
+  for (const schema::NetLink& link : net.links()) {
+    if (!link.tun().fleeting()) continue;
+    if (!held.has_value()) held = TRY(tun::links_held_by(probe.tasks, probe.fd));
+    if (!held->contains(link.name()))
+      refusals->push_back({strf("link %s, of kind tun", link.name().c_str()),
+                           "it lives only as long as a descriptor that is not the tree's",
+                           "make it persistent (ip tuntap add), or close it before the dump"});
+  }
+  return {};
+}
+
 struct PreparedNet : Prepared {
   std::vector<OpenSysctl> sysctls;
 };
@@ -125,6 +141,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   const auto* prepared = static_cast<const PreparedNet*>(probe.prepared);
   TRY(dump_content(others, probe.request.externals, prepared == nullptr ? kNone : prepared->sysctls,
                    record->mutable_net(), &refusals));
+  TRY(refuse_tuns_of_others(probe, record->net(), &refusals));
   TRY(translate_ids(probe.member, record->mutable_net(), &refusals));
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
