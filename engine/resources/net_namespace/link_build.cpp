@@ -115,12 +115,16 @@ Result<> make_link(netlink::Socket& socket, const Links& links, const schema::Ne
   return socket.run(request, "make");
 }
 
+Result<> write_conf6(const schema::NetLink& link, const Setting& setting) {
+  std::string path = strf("/proc/sys/net/ipv6/conf/%s/%s", link.name().c_str(), setting.name);
+  Fd file = TRY(sys::open(path.c_str(), O_WRONLY));
+  TRY_WHILE(sys::write_all(file, setting.value.data(), setting.value.size()), "%s", path.c_str());
+  return {};
+}
+
 Result<> set_conf6(const schema::NetLink& link, const schema::NetLink& present) {
-  for (const Setting& setting : differing_conf6(link.conf6(), present.conf6())) {
-    std::string path = strf("/proc/sys/net/ipv6/conf/%s/%s", link.name().c_str(), setting.name);
-    Fd file = TRY(sys::open(path.c_str(), O_WRONLY));
-    TRY_WHILE(sys::write_all(file, setting.value.data(), setting.value.size()), "%s", path.c_str());
-  }
+  for (const Setting& setting : differing_conf6(link.conf6(), present.conf6()))
+    TRY(write_conf6(link, setting));
   return {};
 }
 
@@ -216,12 +220,19 @@ Result<std::map<uint32_t, schema::NetLink>> list_by_index(netlink::Socket& socke
   return present;
 }
 
+bool must_be_brought(const schema::NetLink& link) {
+  return link.lower_place() == schema::NET_OUTSIDE;
+}
+
 // In the new namespace there may be links that the kernel makes in each (lo, gre0), and what was
 // brought from outside. They must be those of the image.
 Result<> check_present(const Links& links, const std::map<uint32_t, schema::NetLink>& present) {
   for (const auto& [index, there] : present) {
     const schema::NetLink* link = find_link(links, index);
-    if (link != nullptr && link->name() == there.name() && link->kind() == there.kind()) continue;
+    const bool may_be_any = link != nullptr && must_be_brought(*link);
+    if (link != nullptr && link->name() == there.name() &&
+        (may_be_any || link->kind() == there.kind()))
+      continue;
     const std::string& name = there.name();
     const bool needed = std::any_of(links.begin(), links.end(), [&](const schema::NetLink& other) {
       return other.name() == name;
@@ -232,10 +243,6 @@ Result<> check_present(const Links& links, const std::map<uint32_t, schema::NetL
                       there.name().c_str(), index));
   }
   return {};
-}
-
-bool must_be_brought(const schema::NetLink& link) {
-  return link.lower_place() == schema::NET_OUTSIDE;
 }
 
 }  // namespace
@@ -323,6 +330,14 @@ Result<> bring_up(netlink::Socket& socket, const Links& links) {
                         IFF_MULTICAST | IFF_DEBUG | IFF_DYNAMIC;
     netlink::Request request(RTM_NEWLINK, 0);
     TRY_WHILE(socket.run(request.header(header), "bring up"), "link %s", link->name().c_str());
+  }
+  return {};
+}
+
+Result<> set_mtus6(const Links& links) {
+  for (const schema::NetLink& link : links) {
+    const uint32_t mtu = own_mtu6(link.conf6(), find_u32(link.attributes(), IFLA_MTU));
+    if (mtu != 0) TRY(write_conf6(link, {"mtu", strf("%u", mtu)}));
   }
   return {};
 }

@@ -22,7 +22,7 @@ struct Name {
   Unit unit = Unit::kPlain;
 };
 
-// Not here: mtu (the link's), mc_forwarding (a daemon's), stable_secret (not told), addr_gen_mode
+// Not here: mtu (own_mtu6), mc_forwarding (a daemon's), stable_secret (not told), addr_gen_mode
 // (set by rtnetlink, last).
 constexpr Name kNames[] = {
     {DEVCONF_DISABLE_IPV6, "disable_ipv6"},
@@ -109,6 +109,13 @@ std::vector<Setting> differing_conf6(std::string_view wanted, std::string_view p
         {name.name, is_unsigned ? strf("%u", static_cast<uint32_t>(value)) : strf("%d", value)});
   }
   return settings;
+}
+
+uint32_t own_mtu6(std::string_view conf6, uint32_t mtu) {
+  constexpr uint32_t kLeast = 1280;  // IPV6_MIN_MTU; the kernel takes no other values
+  if (count(conf6) <= DEVCONF_MTU6) return 0;
+  const auto value = static_cast<uint32_t>(at(conf6, DEVCONF_MTU6));
+  return value >= kLeast && value < mtu ? value : 0;
 }
 
 std::vector<std::pair<uint16_t, uint32_t>> differing_conf4(std::string_view wanted,

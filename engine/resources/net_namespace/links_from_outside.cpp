@@ -2,7 +2,8 @@
 // host (coordinator, in the caller's network namespace: only from there links can be made or taken
 // that the tree itself, perhaps in a user namespace of its own, has no right to). The inner end is
 // born in the tree's namespace, with the number and the name it had; its settings come later, from
-// the root task. What was moved falls back to the host when the tree's namespace ends.
+// the root task. Instead of any of them a link of the host that is there already may be given; what
+// was moved falls back to the host when the tree's namespace ends.
 #include "engine/resources/net_namespace/links_from_outside.h"
 
 #include <linux/if.h>
@@ -14,18 +15,22 @@
 namespace ncr::net_namespace {
 namespace {
 
+constexpr const char* kDevice = "netdev";
+
 bool leads_outside(const schema::NetLink& link) {
   return link.lower_place() == schema::NET_OUTSIDE;
 }
 
 const char* kind_of_request(const schema::NetLink& link) {
   if (link.kind() == "veth") return "veth";
-  return link.kind().empty() ? "netdev" : "macvlan";
+  return link.kind().empty() ? kDevice : "macvlan";
 }
 
 const External* given_for(const schema::NetLink& link, const RestoreRequest& request) {
   for (const External& external : request.externals)
-    if (external.kind == kind_of_request(link) && external.object == link.name()) return &external;
+    if (external.object == link.name() &&
+        (external.kind == kind_of_request(link) || external.kind == kDevice))
+      return &external;
   return nullptr;
 }
 
@@ -132,19 +137,22 @@ Result<> check_outside(const schema::NetNamespace& record, const RestoreRequest&
   return {};
 }
 
+static Result<> bring(netlink::Socket& socket, const schema::NetLink& link, const External& given,
+                      const Fd& target) {
+  if (given.kind == kDevice) return move_device(socket, link, given.value, target);
+  if (link.kind() == "veth") return make_veth(socket, link, parse_outside(given.value), target);
+  return make_macvlan(socket, link, given.value, target);
+}
+
 Result<> bring_links(const schema::NetNamespace& record, const RestoreRequest& request,
                      const Fd& target) {
   TRY(check_outside(record, request));
   netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
   for (const schema::NetLink& link : record.links()) {
     if (!leads_outside(link)) continue;
-    const std::string& value = given_for(link, request)->value;
-    Result<> brought = link.kind() == "veth" ? make_veth(socket, link, parse_outside(value), target)
-                       : link.kind().empty() ? move_device(socket, link, value, target)
-                                             : make_macvlan(socket, link, value, target);
-    if (!brought.ok())
-      return brought.take_error().while_doing(
-          strf("link %s, %s outside", link.name().c_str(), value.c_str()));
+    const External* given = given_for(link, request);
+    TRY_WHILE(bring(socket, link, *given, target), "link %s, %s outside", link.name().c_str(),
+              given->value.c_str());
   }
   return {};
 }

@@ -70,6 +70,7 @@ Result<> build_content(const schema::NetNamespace& record, const FarEnds& far) {
   TRY(build_firewall(record));
   TRY(set_neighbour_settings(socket, record.neighbour_settings()));
   TRY(bring_up(socket, record.links()));
+  TRY(set_mtus6(record.links()));
   TRY(make_equal(socket, ObjectKind::kAddress, record.addresses()));
   TRY(make_equal(socket, ObjectKind::kNexthop, record.nexthops()));
   TRY(make_equal(socket, ObjectKind::kRoute, record.routes()));

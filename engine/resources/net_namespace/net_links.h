@@ -47,6 +47,8 @@ struct FarEnds {
 // Restore, root task: makes them, all down; those that are there already (lo, what was brought from
 // outside) only get their settings.
 Result<> make_links(netlink::Socket& socket, const Repeated<schema::NetLink>& links,
+// Which a link that comes up takes from its own.
+Result<> set_mtus6(const Repeated<schema::NetLink>& links);
                     const FarEnds& far);
 Result<> bring_up(netlink::Socket& socket, const Repeated<schema::NetLink>& links);
 // Once addresses and routes are there: the kernel may make IPv6 addresses by itself again.

@@ -291,6 +291,33 @@ TEST(cr_net_content, a_veth_that_leads_outside_leads_there_again) {
         if (::setns(outside.get(), CLONE_NEWNET) != 0) return 5;
         RestoreRequest request;
         if (bring_links(dump.value(), request, fresh).ok()) return 6;
+TEST(cr_net_content, a_link_of_the_host_takes_the_place_of_a_veth) {
+  EXPECT_EQ(with_two_namespaces([](const Fd& outside, const Fd&) {
+              if (run("ip link add eth0 index 7 address 02:00:00:00:00:07 type veth peer name far "
+                      "&& ip link set far netns " +
+                      path_of(outside) + " && ip addr add 10.1.0.1/24 dev eth0") != 0)
+                return 1;
+              Result<schema::NetNamespace> dump = dumped();
+              if (!dump.ok()) return 2;
+              if (::unshare(CLONE_NEWNET) != 0) return 3;
+              Fd target = sys::open("/proc/self/ns/net", O_RDONLY).take();
+              if (::setns(outside.get(), CLONE_NEWNET) != 0) return 4;
+              if (run("ip link add ready0 type veth peer name ready1") != 0) return 5;
+              RestoreRequest request;
+              request.externals.push_back(given("netdev", "eth0", "ready0"));
+              Result<> brought = bring_links(dump.value(), request, target);
+              if (!brought.ok()) return fprintf(stderr, "%s\n", brought.error().text().c_str()), 6;
+              if (run("! ip link show ready0 && ip link show ready1 >/dev/null") != 0) return 7;
+              if (::setns(target.get(), CLONE_NEWNET) != 0) return 8;
+              Result<> built = build_content(dump.value());
+              if (!built.ok()) return fprintf(stderr, "%s\n", built.error().text().c_str()), 9;
+              return run(
+                  "ip addr show eth0 | grep -q '10.1.0.1/24' && ip link show eth0 | grep -q '^7: ' "
+                  "&& ip link show eth0 | grep -q 02:00:00:00:00:07");
+            }),
+            0);
+}
+
         request.externals.push_back(given("veth", "eth0", "veth77@br0"));
         if (run("ip link add br0 type bridge") != 0) return 7;
         if (::unshare(CLONE_NEWNET) != 0) return 8;
@@ -319,6 +346,16 @@ TEST(cr_net_content, a_macvlan_on_a_link_of_the_host) {
                       "ip link set m0 netns " +
                       path_of(inside)) != 0)
                 return 2;
+TEST(cr_net_content, packets_of_ipv6_stay_smaller_than_those_of_their_link) {
+  EXPECT_EQ(round_trip("ip link set lo up && ip link add va type veth peer name vb && "
+                       "ip link set va mtu 9000 up && ip link set vb up && sleep 0.2 && "
+                       "echo 1280 >/proc/sys/net/ipv6/conf/lo/mtu && "
+                       "echo 1500 >/proc/sys/net/ipv6/conf/va/mtu",
+                       "cd /proc/sys/net/ipv6/conf && test \"$(cat lo/mtu va/mtu vb/mtu|tr '\\n' "
+                       "' ')\" = '1280 1500 1500 '"),
+            0);
+}
+
               if (::setns(inside.get(), CLONE_NEWNET) != 0) return 3;
               Result<schema::NetNamespace> dump = dumped();
               if (!dump.ok()) return fprintf(stderr, "%s\n", dump.error().text().c_str()), 4;

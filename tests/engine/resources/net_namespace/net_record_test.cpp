@@ -176,6 +176,19 @@ TEST(net_record, values_of_a_link_that_differ_are_told_by_name) {
   EXPECT_EQ(conf4[0], (std::pair<uint16_t, uint32_t>(3, 3)));
 }
 
+TEST(net_record, the_largest_packet_of_ipv6_is_told_where_it_is_not_the_links) {
+  std::vector<int32_t> values(DEVCONF_MTU6 + 1);
+  auto told = [&](int32_t mtu6) {
+    values[DEVCONF_MTU6] = mtu6;
+    return own_mtu6({reinterpret_cast<const char*>(values.data()), values.size() * 4}, 1500);
+  };
+  EXPECT_EQ(told(1300), 1300u);
+  EXPECT_EQ(told(1500), 0u);
+  EXPECT_EQ(told(9000), 0u);
+  EXPECT_EQ(told(1000), 0u);
+  EXPECT_EQ(own_mtu6("", 1500), 0u);
+}
+
 TEST(net_record, what_takes_the_place_of_an_end_outside) {
   EXPECT_EQ(parse_outside("veth7").name, "veth7");
   EXPECT_EQ(parse_outside("veth7").bridge, "");
