@@ -8,11 +8,14 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include "engine/resources/net_namespace/bridge_groups.h"
 #include "engine/resources/net_namespace/connections.h"
 #include "engine/resources/net_namespace/firewall.h"
 #include "engine/resources/net_namespace/neighbour_settings.h"
 #include "engine/resources/net_namespace/net_objects.h"
 #include "engine/resources/net_namespace/not_kept.h"
+#include "engine/resources/net_namespace/queueing.h"
+#include "engine/resources/net_namespace/sets.h"
 
 namespace ncr::net_namespace {
 
@@ -23,8 +26,10 @@ Result<> dump_by_netlink(const std::vector<Neighbourhood>& others,
                          Refusals* refusals) {
   netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
   TRY(dump_links(socket, others, externals, record, refusals));
-  TRY(refuse_queueing(socket, record->links(), refusals));
-  TRY(refuse_what_is_not_kept(socket, record->links(), refusals));
+  TRY(dump_queueing(socket, record, refusals));
+  refuse_what_is_not_kept(record->links(), refusals);
+  TRY(dump_bridge_groups(socket, record, refusals));
+  TRY(dump_sets(record->mutable_sets()));
   TRY(list_objects(socket, ObjectKind::kAddress, record->mutable_addresses()));
   TRY(list_objects(socket, ObjectKind::kNexthop, record->mutable_nexthops()));
   TRY(list_objects(socket, ObjectKind::kRoute, record->mutable_routes()));
@@ -57,6 +62,9 @@ Result<> check_content(const schema::NetNamespace& record) {
   TRY(check_objects(ObjectKind::kRule, record.rules()));
   TRY(check_objects(ObjectKind::kNeighbour, record.neighbours()));
   TRY(check_neighbour_settings(record.neighbour_settings()));
+  TRY(check_queueing(record));
+  TRY(check_bridge_groups(record.bridge_groups()));
+  TRY(check_sets(record.sets()));
   TRY(check_firewall(record));
   TRY(check_connections(record.connections()));
   return check_sysctls(record.sysctls());
@@ -67,10 +75,13 @@ Result<> build_content(const schema::NetNamespace& record, const FarEnds& far) {
   netlink::Socket socket = TRY(netlink::Socket::open(NETLINK_ROUTE));
   TRY(write_sysctls(record.sysctls()));
   TRY(make_links(socket, record.links(), far));
+  TRY(build_queueing(socket, record));
+  TRY(build_sets(record.sets()));  // the firewall names them
   TRY(build_firewall(record));
   TRY(set_neighbour_settings(socket, record.neighbour_settings()));
   TRY(bring_up(socket, record.links()));
   TRY(set_mtus6(record.links()));
+  TRY(build_bridge_groups(socket, record.bridge_groups()));
   TRY(make_equal(socket, ObjectKind::kAddress, record.addresses()));
   TRY(make_equal(socket, ObjectKind::kNexthop, record.nexthops()));
   TRY(make_equal(socket, ObjectKind::kRoute, record.routes()));

@@ -2,20 +2,17 @@
 // One answer holds nearly all: name, addresses, settings of the kind (IFLA_INFO_DATA), of a port
 // (IFLA_INFO_SLAVE_DATA), and the values below net.ipv4.conf and net.ipv6.conf. Where another end
 // lies outside the namespace, the kernel numbers the other namespace (IFLA_LINK_NETNSID). Not told:
-// what a driver has in its hardware, BPF programs (refused), queueing disciplines (asked for
-// apart, and refused unless the kernel chose them).
+// what a driver has in its hardware, BPF programs (refused).
 #include "engine/resources/net_namespace/net_links.h"
 
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
-#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <map>
 
 #include "engine/resources/net_namespace/link_kinds.h"
 
@@ -175,29 +172,6 @@ Result<> dump_links(netlink::Socket& socket, const std::vector<Neighbourhood>& o
                            strf("--external netdev[%s]:NAME", link.name().c_str())});
     if (of_the_host) link.set_lower_place(schema::NET_OUTSIDE);
     *record->add_links() = std::move(link);
-  }
-  return {};
-}
-
-// A discipline that the kernel chose has no number.
-Result<> refuse_queueing(netlink::Socket& socket, const Repeated<schema::NetLink>& links,
-                         Refusals* refusals) {
-  std::map<uint32_t, std::string> names;
-  for (const schema::NetLink& link : links) names[link.index()] = link.name();
-  netlink::Request request(RTM_GETQDISC, 0);
-  Result<std::vector<netlink::Reply>> replies =
-      socket.list(request.header(tcmsg{}), "queueing disciplines");
-  if (!replies.ok() && replies.error().os_error() == EOPNOTSUPP) return {};
-  if (!replies.ok()) return replies.take_error();
-  for (const netlink::Reply& reply : replies.value()) {
-    auto header = reply.header<tcmsg>();
-    if (reply.type != RTM_NEWQDISC || header.tcm_handle == 0) continue;
-    std::string kind(netlink::Attributes::find(reply.attributes(sizeof header), TCA_KIND).text());
-    const std::string& name = names[static_cast<uint32_t>(header.tcm_ifindex)];
-    refusals->push_back({strf("link %s: queueing discipline %s", name.c_str(), kind.c_str()),
-                         "it cannot be made again",
-                         strf("take it away: tc qdisc del dev %s %s", name.c_str(),
-                              header.tcm_parent == TC_H_ROOT ? "root" : kind.c_str())});
   }
   return {};
 }

@@ -30,8 +30,6 @@ Result<schema::NetLink> parse_link(const netlink::Reply& reply,
 Result<> dump_links(netlink::Socket& socket, const std::vector<Neighbourhood>& others,
                     const std::vector<External>& externals, schema::NetNamespace* record,
                     Refusals* refusals);
-Result<> refuse_queueing(netlink::Socket& socket, const Repeated<schema::NetLink>& links,
-                         Refusals* refusals);
 
 // Pure: an image may be anybody's.
 Result<> check_links(const Repeated<schema::NetLink>& links);
@@ -47,10 +45,10 @@ struct FarEnds {
 // Restore, root task: makes them, all down; those that are there already (lo, what was brought from
 // outside) only get their settings.
 Result<> make_links(netlink::Socket& socket, const Repeated<schema::NetLink>& links,
-// Which a link that comes up takes from its own.
-Result<> set_mtus6(const Repeated<schema::NetLink>& links);
                     const FarEnds& far);
 Result<> bring_up(netlink::Socket& socket, const Repeated<schema::NetLink>& links);
+// Which a link that comes up takes from its own.
+Result<> set_mtus6(const Repeated<schema::NetLink>& links);
 // Once addresses and routes are there: the kernel may make IPv6 addresses by itself again.
 Result<> allow_addresses(netlink::Socket& socket, const Repeated<schema::NetLink>& links);
 

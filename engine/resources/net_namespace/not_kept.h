@@ -5,9 +5,7 @@
 
 namespace ncr::net_namespace {
 
-// Dump, on a thread in the namespace: names IPsec states and policies, sets of addresses (ipset),
-// VLANs and multicast groups of bridges.
-Result<> refuse_what_is_not_kept(netlink::Socket& route, const Repeated<schema::NetLink>& links,
-                                 Refusals* refusals);
+// Dump, on a thread in the namespace: names IPsec states and policies, and VLANs of bridges.
+void refuse_what_is_not_kept(const Repeated<schema::NetLink>& links, Refusals* refusals);
 
 }  // namespace ncr::net_namespace

@@ -57,6 +57,11 @@ inline void sort(schema::NetNamespace* record) {
   by_bytes(record->mutable_neighbours());
   by_bytes(record->mutable_neighbour_settings());
   by_bytes(record->mutable_connections());
+  by_bytes(record->mutable_sets());
+  for (schema::NetSet& set : *record->mutable_sets()) by_bytes(set.mutable_elements());
+  by_bytes(record->mutable_disciplines());
+  by_bytes(record->mutable_classes());
+  by_bytes(record->mutable_bridge_groups());
 }
 
 inline std::string difference(const schema::NetNamespace& a, const schema::NetNamespace& b) {
@@ -85,6 +90,10 @@ inline std::string difference(const schema::NetNamespace& a, const schema::NetNa
   compare("sysctls", a.sysctls(), b.sysctls());
   compare("tables", a.tables(), b.tables());
   compare("connections", a.connections(), b.connections());
+  compare("sets", a.sets(), b.sets());
+  compare("disciplines", a.disciplines(), b.disciplines());
+  compare("classes", a.classes(), b.classes());
+  compare("groups of bridges", a.bridge_groups(), b.bridge_groups());
   if (a.nftables() != b.nftables()) text += a.nftables() + "---\n" + b.nftables();
   return text;
 }
