@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <set>
 
 #include "arch_current/extended_state.h"
@@ -201,21 +200,17 @@ void number_as_inside(const InnerPids& pids, Gathered& gathered) {
   for (schema::PageMap& pages : gathered.pages) pids.translate(&pages);
 }
 
-// Credentials are a task's own namespace's; what belongs to files is the root's, who makes them
-// again.
+// docs/adr/0018.
 void identify_as_inside(Gathered& gathered) {
-  std::map<uint32_t, schema::UserNamespace> spaces;
-  for (const schema::Namespace& record : gathered.namespaces.records())
-    if (record.has_user()) spaces[record.id()] = record.user();
-  if (spaces.empty()) return;
-  auto ids_of = [&](size_t task) {
-    auto found = spaces.find(gathered.namespaces.of(task, schema::Namespace::kUser));
-    return found == spaces.end() ? InnerIds() : InnerIds(found->second);
-  };
-  for (size_t i = 0; i < gathered.tasks.size(); i++) ids_of(i).translate(&gathered.tasks[i]);
-  for (schema::OpenFile* file : gathered.files.finished_records()) ids_of(0).translate(file);
-  for (schema::Namespace& record : gathered.namespaces.finished_records())
-    if (record.has_mnt()) ids_of(0).translate(record.mutable_mnt());
+  const uint32_t of_root = gathered.namespaces.of(0, schema::Namespace::kUser);
+  if (of_root != 0) {
+    const InnerIds ids(gathered.namespaces.records()[of_root - 1].user());
+    for (schema::Task& task : gathered.tasks) ids.translate(&task);
+    for (schema::OpenFile* file : gathered.files.finished_records()) ids.translate(file);
+    for (schema::Namespace& record : gathered.namespaces.finished_records())
+      if (record.has_mnt()) ids.translate(record.mutable_mnt());
+  }
+  gathered.namespaces.number_users_as_above();
 }
 
 // All of it but the inventory. The tree may run by now.

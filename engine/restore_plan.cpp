@@ -7,6 +7,7 @@
 
 #include "engine/memory/huge_pages.h"
 #include "engine/resources/cgroup/cgroup.h"
+#include "engine/resources/credentials/entry_plan.h"
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/seccomp_plan.h"
 #include "engine/resources/tcp_socket/revival.h"
@@ -85,11 +86,13 @@ Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& reque
     for (uint32_t id : image.tasks[0].namespaces())
       if (record.id() == id && record.has_pid()) plan.renumbered = true;
   plan.spaces = PidSpaces(image.namespaces, image.tasks.front());
+  plan.users = UserSpaces(image.namespaces, image.tasks.front());
   plan.tasks = TRY(plan_forks(records, plan.spaces, request.shell_job));
   TRY(assign_files(image.files, &plan));
   for (TaskPlan& task : plan.tasks)
     if (task.live()) {
       TRY(plan_steps(task));
+      TRY(credentials::plan_entry(plan.users, task));
       seccomp::plan_filters(image, task);
     }
   TRY(plan_late_files(plan));

@@ -9,6 +9,7 @@
 #include "engine/request.h"
 #include "engine/resources/step_list.h"
 #include "engine/tree/pid_spaces.h"
+#include "engine/tree/user_spaces.h"
 
 namespace ncr {
 
@@ -28,6 +29,7 @@ struct TaskPlan {
   int exe_fd = -1;  // where FileRestorer leaves the executable for PR_SET_MM_EXE_FILE, to be closed
                     // by the restorer
   int procfs_fd = -1;                 // where it leaves what procfs::look_through was given
+  int user_fd = -1;                   // likewise the user namespace that it enters there
   bool set_sid = false;               // calls setsid() ...
   size_t children_before_setsid = 0;  // ... after forking this many children
   bool founds_group = false;  // calls setpgid(0, 0) at once; if that is not its pgid, it leaves
@@ -45,6 +47,7 @@ struct TaskPlan {
 struct RestorePlan {
   const Image* image = nullptr;
   PidSpaces spaces;
+  UserSpaces users;
   std::vector<TaskPlan> tasks;  // tasks[0] is the root; creators before whom they create
   int service_fd_base = 0;      // above every descriptor number of the image
   bool renumbered = false;      // the root gets its number in another pid namespace than ours

@@ -58,6 +58,7 @@ class Tree {
                  image_.inventory.tasks());
     }
     TRY(check_namespaces());
+    TRY(check_users(image_));
     for (const schema::Task& task : image_.tasks) {
       TRY(check_place(task));
       TRY(check_membership(task));

@@ -6,7 +6,8 @@
 
 namespace ncr::consistency {
 
-Result<> check_tree(const Image& image);  // who is whose child, numbers of processes and threads
+Result<> check_tree(const Image& image);   // who is whose child, numbers of processes and threads
+Result<> check_users(const Image& image);  // user namespaces and what they own
 Result<> check_task(const schema::Task& task, const Image& image);
 Result<> check_memory(const schema::Task& task, const Image& image);
 Result<> check_shared_memory(const Image& image);

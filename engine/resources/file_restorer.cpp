@@ -190,6 +190,13 @@ struct FileRestorer::Impl {
     const TaskPlan& task = plan.tasks[index];
     if (task.procfs_fd >= 0 && procfs::looked_through() >= 0)
       (*table)[task.procfs_fd] = {procfs::looked_through(), O_CLOEXEC};
+    if (task.user_fd >= 0) {
+      const int user =
+          namespaces == nullptr ? -1 : namespaces->descriptor("user", plan.users.of(*task.record));
+      if (user < 0)
+        return Error::malformed(strf("task %d: its user namespace was not made", task.pid));
+      (*table)[task.user_fd] = {user, O_CLOEXEC};
+    }
     if (task.exe_fd < 0) return {};
     auto executable = opened.find(task.record->memory().exe_file_id());
     if (executable == opened.end())

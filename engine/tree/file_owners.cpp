@@ -24,7 +24,7 @@ class Owners {
 
   Result<> assign() {
     TRY(find_shared_tables());
-    number_executables();
+    number_what_is_left();
     TRY(join_files());
     std::map<uint32_t, size_t> owner;  // of a set
     for (size_t i = 0; i < tasks_.size(); i++) {
@@ -63,25 +63,25 @@ class Owners {
     return {};
   }
 
-  // Each user of one table needs numbers of its own for its executable and its procfs.
-  void number_executables() {
+  // Each user of one table needs numbers of its own for what its restorer is left.
+  void number_what_is_left() {
     int highest = -1, most = 0;
     std::vector<int> ordinal(tasks_.size(), 0);
     for (size_t i = 0; i < tasks_.size(); i++) {
       if (tasks_[i].record == nullptr) continue;
       for (const auto& descriptor : tasks_[i].record->descriptors())
         highest = std::max(highest, descriptor.number());
-      size_t table = maker(i);
-      int number = ordinal[table]++;
-      most = std::max(most, number + 1);
       if (!tasks_[i].live()) continue;
-      if (tasks_[i].record->memory().exe_file_id() != 0) tasks_[i].exe_fd = 2 * number;
-      tasks_[i].procfs_fd = 2 * number + 1;
+      int& next = ordinal[maker(i)];
+      if (tasks_[i].record->memory().exe_file_id() != 0) tasks_[i].exe_fd = next++;
+      if (plan_->users.of(*tasks_[i].record) != 0) tasks_[i].user_fd = next++;
+      tasks_[i].procfs_fd = next++;
+      most = std::max(most, next);
     }
     for (TaskPlan& task : tasks_)
-      for (int* number : {&task.exe_fd, &task.procfs_fd})
+      for (int* number : {&task.exe_fd, &task.user_fd, &task.procfs_fd})
         if (*number >= 0) *number += highest + 1;
-    plan_->service_fd_base = highest + 1 + 2 * most;
+    plan_->service_fd_base = highest + 1 + most;
   }
 
   // A session leader takes its terminal before it forks, so its maker is above it.

@@ -1,5 +1,5 @@
-// From the user and group ids that the engine sees to those that the tree itself sees
-// (docs/adr/0011). They differ when the tree lives in another user namespace.
+// From the user and group ids that the engine sees to those that the root of the tree sees
+// (docs/adr/0011, docs/adr/0018). They differ when the tree lives in another user namespace.
 #pragma once
 
 #include "namespace.pb.h"

@@ -17,6 +17,8 @@
 #include "engine/resources/mount_namespace/proc_mounts.h"
 #include "engine/resources/room.h"
 #include "engine/resources/time_namespace/offsets.h"
+#include "engine/tree/nested_users.h"
+#include "engine/tree/side_process.h"
 
 namespace ncr {
 namespace {
@@ -37,22 +39,6 @@ Result<> enter_by(const Fd& fd, const NamespaceRoom& room) {
   TRY(SYSCALL(::setns(fd.get(), static_cast<int>(room.clone_flag)), "setns into a %s namespace",
               room.name));
   return {};
-}
-
-std::string map_text(const google::protobuf::RepeatedPtrField<schema::IdRange>& ranges) {
-  std::string text;
-  for (const schema::IdRange& range : ranges)
-    text += strf("%u %u %u\n", range.inside(), range.outside(), range.count());
-  return text;
-}
-
-Result<> write_map(const std::string& path, const std::string& text) {
-  Fd file = TRY(sys::open(path.c_str(), O_WRONLY));
-  Result<> written = sys::write_all(file, text.data(), text.size());
-  if (!written.ok() && written.error().os_error() == EPERM)
-    return written.take_error().while_doing(
-        strf("%s: mapping these ids needs CAP_SETUID and CAP_SETGID", path.c_str()));
-  return written;
 }
 
 bool maps_zero(const schema::UserNamespace& user) {
@@ -99,6 +85,7 @@ Result<NamespaceSet> NamespaceSet::create(const Image& image, const RestoreReque
   set.request_ = &request;
   set.fd_base_ = fd_base;
   for (const schema::Namespace& record : image.namespaces) set.records_[record.id()] = &record;
+  set.users_ = UserSpaces(image.namespaces, image.tasks.front());
   TRY(set.join_besides());
   if (set.empty()) return set;
   for (const schema::Namespace& record : image.namespaces) {
@@ -213,17 +200,52 @@ Result<> NamespaceSet::leave_pid() const {
 Result<> NamespaceSet::write_id_maps(pid_t root) const {
   uint32_t id = of(image_->tasks[0], schema::Namespace::kUser);
   if (id == 0 || joined_.count(id) != 0) return {};
-  const schema::UserNamespace& user = record(id)->user();
-  const std::string folder = strf("/proc/%d/", root);
-  if (user.setgroups_denied()) TRY(write_map(folder + "setgroups", "deny"));
-  TRY(write_map(folder + "uid_map", map_text(user.uids())));
-  return write_map(folder + "gid_map", map_text(user.gids()));
+  const Fd proc = TRY(sys::open(strf("/proc/%d", root).c_str(), O_PATH | O_DIRECTORY));
+  return write_maps(proc, record(id)->user());
 }
 
+// Who made it beside us leaves it where we know to find it.
 Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
   Fd fd = TRY(procfs::open(strf("self/ns/%s", link), O_RDONLY));
-  kept_[{kind, id}] = TRY(above(std::move(fd), fd_base_));
+  if (auto place = kept_.find({kind, id}); place != kept_.end())
+    TRY(SYSCALL(::dup3(fd.get(), place->second.get(), O_CLOEXEC), "dup3"));
+  else
+    kept_[{kind, id}] = TRY(above(std::move(fd), fd_base_));
   return {};
+}
+
+Result<> NamespaceSet::keep_place(Kind kind, uint32_t id) {
+  Fd anything = TRY(sys::open("/", O_PATH | O_DIRECTORY));
+  kept_[{kind, id}] = TRY(above(std::move(anything), fd_base_));
+  return {};
+}
+
+int NamespaceSet::user_descriptor(uint32_t space) const {
+  auto found = kept_.find({schema::Namespace::kUser, space});
+  return space == 0 || found == kept_.end() ? -1 : found->second.get();
+}
+
+Result<> NamespaceSet::make_users() {
+  const NamespaceRoom& room = *room_of(schema::Namespace::kUser);
+  for (uint32_t id : users_.in_order()) {
+    const uint32_t above = users_.above(id);
+    const OuterUser outer{user_descriptor(above), above == 0 ? nullptr : &record(above)->user()};
+    TRY(keep_place(room.kind, id));
+    TRY_WHILE(make_user_namespace(outer, record(id)->user(),
+                                  [&] { return keep(room.name, room.kind, id); }),
+              "user namespace %llu", static_cast<unsigned long long>(record(id)->inode()));
+  }
+  return {};
+}
+
+// What belongs to a user namespace below must be made in it.
+Result<> NamespaceSet::make_beside(const schema::Namespace& record) {
+  const uint32_t owner = users_.owner(record);
+  TRY(keep_place(record.content_case(), record.id()));
+  return beside([&]() -> Result<> {
+    TRY(enter_user_namespace(user_descriptor(owner), this->record(owner)->user()));
+    return make_here(record);
+  });
 }
 
 // A process is in the time namespace that it was born in; only a single thread may change that, and
@@ -252,10 +274,18 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
     kept_[{room.kind, record.id()}] = Fd(copy);
     return {};
   }
+  if (record.has_user()) {
+    if (!in_use_by_root(record)) return {};
+    TRY(become_root_inside(record.user()));
+    return keep(room.name, room.kind, record.id());
+  }
+  const bool late = record.has_pid() || record.has_cgroup();
+  return users_.owner(record) != 0 && !late ? make_beside(record) : make_here(record);
+}
+
+Result<> NamespaceSet::make_here(const schema::Namespace& record) {
+  const NamespaceRoom& room = *room_of(record.content_case());
   switch (record.content_case()) {
-    case schema::Namespace::kUser:
-      TRY(become_root_inside(record.user()));
-      return keep(room.name, room.kind, record.id());
     case schema::Namespace::kPid:  // others are made by the birth of their first process
       return in_use_by_root(record) ? keep(room.name, room.kind, record.id()) : Result<>();
     case schema::Namespace::kCgroup:  // shows the cgroup that one is in when it is made: see fill()
@@ -314,11 +344,13 @@ Result<> NamespaceSet::make() {
         Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, fd_base_), "F_DUPFD_CLOEXEC")));
   }
   TRY(go_to_given_root());
-  for (const NamespaceRoom* room : namespace_rooms())
+  for (const NamespaceRoom* room : namespace_rooms()) {
     for (const schema::Namespace& record : image_->namespaces)
       if (record.content_case() == room->kind)
         TRY_WHILE(make_one(record), "%s namespace %llu", room->name,
                   static_cast<unsigned long long>(record.inode()));
+    if (room->kind == schema::Namespace::kUser) TRY(make_users());
+  }
   // Links are brought to where the root is.
   return enter_own_of_root(*room_of(schema::Namespace::kNet));
 }
@@ -368,7 +400,14 @@ Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoo
   // Message queues that are mounted are those of the root's ipc namespace.
   if (record.has_mnt()) TRY(enter_own_of_root(*room_of(schema::Namespace::kIpc)));
   TRY(visit(room.kind, record.id()));
-  TRY(room.build(build));
+  {
+    // Limits of ipc are files of number 0 of the user namespace, for no capability.
+    const uint32_t space = users_.owner(record);
+    const std::optional<uint32_t> owner = users_.uid_of_root(space, 0);
+    std::optional<ActingAs> acting;
+    if (space != 0 && record.has_ipc() && owner) acting.emplace(TRY(ActingAs::user(*owner)));
+    TRY(room.build(build));
+  }
   for (auto& [file, fd] : hidden) hidden_[file] = TRY(above(std::move(fd), fd_base_));
   if (half_built != nullptr) half_built_[record.id()] = std::move(half_built);
   return {};
@@ -379,15 +418,25 @@ int NamespaceSet::hidden(uint32_t file_id) const {
   return found == hidden_.end() ? -1 : found->second.get();
 }
 
+// It shows the cgroup that its maker is in.
+Result<> NamespaceSet::make_cgroup(const schema::Namespace& record) {
+  const uint32_t owner = users_.owner(record);
+  auto make = [&]() -> Result<> {
+    if (cgroups_ != nullptr) TRY(cgroups_->enter_root_of(record.cgroup()));
+    if (owner != 0) TRY(enter_user_namespace(user_descriptor(owner), this->record(owner)->user()));
+    TRY(SYSCALL(::unshare(CLONE_NEWCGROUP), "make a new cgroup namespace"));
+    return keep(room_of(schema::Namespace::kCgroup)->name, schema::Namespace::kCgroup, record.id());
+  };
+  if (owner == 0) return make();
+  TRY(keep_place(schema::Namespace::kCgroup, record.id()));
+  return beside(make);
+}
+
 Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
   for (const NamespaceRoom* room : namespace_rooms()) {
     for (const schema::Namespace& record : image_->namespaces) {
       if (record.content_case() != room->kind || joined_.count(record.id()) != 0) continue;
-      if (room->kind == schema::Namespace::kCgroup) {
-        if (cgroups_ != nullptr) TRY(cgroups_->enter_root_of(record.cgroup()));
-        TRY(SYSCALL(::unshare(CLONE_NEWCGROUP), "make a new cgroup namespace"));
-        TRY(keep(room->name, room->kind, record.id()));
-      }
+      if (room->kind == schema::Namespace::kCgroup) TRY(make_cgroup(record));
       if (room->build == nullptr) continue;
       TRY_WHILE(build(record, *room, content), "%s namespace %llu", room->name,
                 static_cast<unsigned long long>(record.inode()));
@@ -415,13 +464,17 @@ Result<> NamespaceSet::finish(uint32_t pid_namespace, const schema::Task& creato
   return {};
 }
 
-// Whichever was made or filled last.
+// Whichever was made or filled last; what was made beside us we are not in.
 Result<> NamespaceSet::enter_own_of_root(const NamespaceRoom& room) const {
   uint32_t last = 0;
-  for (const schema::Namespace& record : image_->namespaces)
-    if (record.content_case() == room.kind) last = record.id();
+  bool beside = false;
+  for (const schema::Namespace& record : image_->namespaces) {
+    if (record.content_case() != room.kind) continue;
+    last = record.id();
+    beside |= users_.owner(record) != 0;
+  }
   const uint32_t own = of(image_->tasks[0], room.kind);
-  return last == 0 || last == own ? Result<>() : visit(room.kind, own);
+  return last == 0 || (last == own && !beside) ? Result<>() : visit(room.kind, own);
 }
 
 int NamespaceSet::descriptor(const std::string& kind, uint32_t id) const {
@@ -449,7 +502,8 @@ Result<> NamespaceSet::visit(Kind kind, uint32_t id) const {
 
 Result<> NamespaceSet::enter(const schema::Task& task, const schema::Task& creator) const {
   for (const NamespaceRoom* room : namespace_rooms()) {
-    if (room->kind == schema::Namespace::kPid) continue;  // it was born there
+    // It was born there; into its user namespace it goes last (docs/adr/0018).
+    if (room->kind == schema::Namespace::kPid || room->kind == schema::Namespace::kUser) continue;
     uint32_t mine = of(task, room->kind);
     if (mine != of(creator, room->kind)) TRY(visit(room->kind, mine));
   }

@@ -15,6 +15,7 @@
 #include "engine/request.h"
 #include "engine/resources/cgroup/cgroup_restore.h"
 #include "engine/resources/shared_memory/shared_memory.h"
+#include "engine/tree/user_spaces.h"
 
 namespace ncr {
 
@@ -68,6 +69,12 @@ class NamespaceSet {
   using Kind = schema::Namespace::ContentCase;
   const schema::Namespace* record(uint32_t id) const;
   Result<> make_one(const schema::Namespace& record);
+  Result<> make_here(const schema::Namespace& record);
+  Result<> make_beside(const schema::Namespace& record);
+  Result<> make_cgroup(const schema::Namespace& record);
+  Result<> make_users();
+  Result<> keep_place(Kind kind, uint32_t id);
+  int user_descriptor(uint32_t space) const;  // -1: of the root's
   Result<> build(const schema::Namespace& record, const NamespaceRoom& room,
                  const SharedMemoryObjects& content);
   NamespaceBuild describe(const schema::Namespace& record, const NamespaceRoom& room,
@@ -87,6 +94,7 @@ class NamespaceSet {
   const RestoreRequest* request_ = nullptr;
   const cgroup::Cgroups* cgroups_ = nullptr;
   int fd_base_ = 0;
+  UserSpaces users_;
   std::unordered_map<uint32_t, const schema::Namespace*> records_;  // of the image, by id
   std::map<uint32_t, Fd> joined_;                 // by id: external or in place of a dumped one
   std::map<Kind, Fd> joined_besides_;             // of kinds that the image says nothing of

@@ -10,6 +10,7 @@
 #include <sys/prctl.h>
 
 #include "engine/resources/credentials/own_capabilities.h"
+#include "engine/resources/file_restorer.h"
 #include "engine/resources/room.h"
 
 namespace ncr::credentials {
@@ -83,9 +84,11 @@ Result<> restore(const ChildTask& child) {
   bool no_new_privs =
       TRY(SYSCALL(::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), "PR_GET_NO_NEW_PRIVS")) == 1;
   const schema::Credentials* checked = nullptr;
+  // All capabilities of a user namespace below come with the entry to it.
+  const bool goes_down = child.files != nullptr && child.files->plan().users.of(child.record) != 0;
   for (const schema::Thread& thread : child.record.threads()) {
     const schema::Credentials& wanted = thread.credentials();
-    if (uint64_t missing = wanted.cap_permitted() & ~ours.permitted; missing != 0)
+    if (uint64_t missing = wanted.cap_permitted() & ~ours.permitted; missing != 0 && !goes_down)
       return Error::unsupported(
           strf("thread %d had capabilities 0x%llx that this process has not; restore with more "
                "capabilities",
@@ -95,6 +98,7 @@ Result<> restore(const ChildTask& child) {
           strf("thread %d had no no_new_privs, and this process cannot take it off; restore from a "
                "process without it",
                thread.tid()));
+    if (goes_down) continue;
     if (checked == nullptr || checked->cap_bounding() != wanted.cap_bounding())
       TRY(check_bounding(thread));
     checked = &wanted;

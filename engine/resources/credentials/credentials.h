@@ -34,4 +34,15 @@ struct Set {
   uint32_t pad;
 };
 
+// Into a user namespace below, as the user and with the groups that the task has, in the numbers of
+// the one above; then the descriptor is closed. Gives all capabilities there. Followed by
+// group_count numbers of 4 bytes.
+struct EnterUserNamespace {
+  static constexpr uint32_t kId = wire::id("credentials.EnterUserNamespace");
+  uint32_t uids[4];
+  uint32_t gids[4];
+  uint32_t group_count;
+  int32_t fd;
+};
+
 }  // namespace ncr::credentials

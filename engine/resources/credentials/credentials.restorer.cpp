@@ -10,8 +10,12 @@
 //   securebits         needs CAP_SETPCAP
 //   capabilities       the end of all rights
 //   no_new_privs
+//
+// Who goes into a user namespace (setns(2)) takes its ids along, whether they are mapped there or
+// not; all else of the above begins anew there.
 #include <linux/capability.h>
 #include <linux/prctl.h>
+#include <linux/sched.h>
 #include <linux/securebits.h>
 
 #include "engine/resources/credentials/credentials.h"
@@ -65,7 +69,8 @@ pie::Ret set_ids(const uint32_t* wanted, long set, long set_fs) {
                                                                         : pie::Ret(-1 /* EPERM */);
 }
 
-pie::Ret change_ids(const Set& step) {
+template <class Step>
+pie::Ret change_ids(const Step& step) {
   const auto* groups = reinterpret_cast<const uint32_t*>(&step + 1);
   bool same_groups = groups_are(groups, step.group_count);
   bool same_gids = ids_are(step.gids, __NR_getresgid, __NR_setfsgid);
@@ -138,6 +143,12 @@ pie::Ret change_capabilities(const Set& step) {
 }
 
 }  // namespace
+
+pie::Ret run(const EnterUserNamespace& step) {
+  pie::Ret ret = change_ids(step);
+  if (ret.ok()) ret = pie::sys(__NR_setns, step.fd, CLONE_NEWUSER);
+  return ret.ok() ? pie::sys(__NR_close, step.fd) : ret;
+}
 
 pie::Ret run(const Set& step) {
   pie::Ret ret = drop_bounding(step.bounding);

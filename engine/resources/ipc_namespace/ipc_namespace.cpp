@@ -23,6 +23,9 @@ class InnerIds {
  public:
   static Result<InnerIds> of(const Fd& proc) {
     InnerIds ids;
+    Fd self = TRY(sys::open("/proc/thread-self", O_PATH | O_DIRECTORY));
+    if (TRY(sys::read_link_at(self, "ns/user")) == TRY(sys::read_link_at(proc, "ns/user")))
+      return ids;
     const std::string uids = TRY(sys::read_file_at(proc, "uid_map"));
     TRY(user_namespace::parse_id_map(uids, ids.maps_.mutable_uids()));
     const std::string gids = TRY(sys::read_file_at(proc, "gid_map"));
@@ -71,7 +74,7 @@ Result<> dump_objects(const NamespaceProbe& probe, schema::IpcNamespace* ipc) {
   TRY(dump_semaphores(ipc));
   TRY(dump_message_queues(ipc));
   TRY(dump_posix_queues(ipc));
-  const InnerIds ids = TRY(InnerIds::of(probe.member.proc));
+  const InnerIds ids = TRY(InnerIds::of(probe.tasks.front().proc));
   return translate_ids(ids, ipc);
 }
 

@@ -18,6 +18,7 @@
 #include "engine/resources/mount_namespace/proc_mounts.h"
 #include "engine/resources/mount_namespace/taken_mounts.h"
 #include "engine/resources/room.h"
+#include "engine/tree/user_spaces.h"
 
 namespace ncr::mount_namespace {
 namespace {
@@ -63,8 +64,9 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
 // As the tree sees it.
 schema::MountNamespace table_of(const Image& image, const schema::Namespace& record) {
   schema::MountNamespace table = record.mnt();
+  if (record.owner() != 0)
+    number_owners(maps_from_outside(image.namespaces, record.owner()), &table);
   for (const schema::Namespace& space : image.namespaces) {
-    if (space.has_user() && space.id() == record.owner()) number_owners(space.user(), &table);
     if (space.has_cgroup()) see_from(space.cgroup(), &table);
   }
   return table;

@@ -21,6 +21,10 @@ Result<uint64_t> inode_of(const Fd& nsfs) {
   return status.st_ino;
 }
 
+Result<Fd> copy_of(const Fd& fd) {
+  return Fd(TRY(SYSCALL(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC")));
+}
+
 // A process that is in it, of those that the engine sees; 0: none.
 Result<pid_t> inhabitant(const char* name, uint64_t inode) {
   const std::string wanted = strf("%s:[%llu]", name, static_cast<unsigned long long>(inode));
@@ -37,7 +41,6 @@ const char* reason_against(schema::Namespace::ContentCase kind) {
   switch (kind) {
     case schema::Namespace::kPid:
       return "no process of the tree is in it, and without its first process it cannot be made";
-    case schema::Namespace::kUser:
     case schema::Namespace::kTime:
       return "no process of the tree is in it, and the engine cannot look into it";
     default:
@@ -64,38 +67,31 @@ Result<uint32_t> NamespaceTable::refer(const Fd& nsfs, const std::string& where)
       held_pids_.emplace_back(id, where);
     return id;
   }
-  const uint32_t id = add(room, inode);
-  members_.push_back(0);
-  Deserted one{id - 1, {}, where, 0};
-  one.fd = Fd(TRY(SYSCALL(::fcntl(nsfs.get(), F_DUPFD_CLOEXEC, 0), "fcntl F_DUPFD_CLOEXEC")));
-  Result<int> owner = SYSCALL(::ioctl(nsfs.get(), NS_GET_USERNS), "NS_GET_USERNS");
-  if (owner.ok()) {
-    const Fd user(owner.value());
-    one.owner = TRY(inode_of(user));
-    records_.back().set_owner(find(schema::Namespace::kUser, one.owner));
+  Deserted one{records_.size(), TRY(copy_of(nsfs)), where, true};
+  if (room.kind == schema::Namespace::kUser) {
+    Fd user = TRY(copy_of(nsfs));
+    (void)TRY(id_of_user(std::move(user)));
+  } else {
+    (void)add(room, inode);
+    members_.push_back(0);
+    one.is_owned = TRY(note_owner(nsfs, one.record));
   }
   deserted_.push_back(std::move(one));
-  return id;
-}
-
-// The root task makes all of them, so they belong to whom it belongs to.
-bool NamespaceTable::has_owner_of_root(const Deserted& one) const {
-  const uint32_t of_root = of(0, schema::Namespace::kUser);
-  auto own = own_.find("user");
-  if (of_root != 0) return records_[of_root - 1].inode() == one.owner;
-  return own == own_.end() || namespaces::inode_of(own->second) == one.owner;
+  TRY(look_at_users(*tasks_));
+  return static_cast<uint32_t>(deserted_.back().record + 1);
 }
 
 Result<> NamespaceTable::check_deserted(const std::vector<Task>& tasks, Blockers& blockers) const {
   for (const auto& [id, where] : held_pids_)
     blockers.add(tasks[members_[id - 1]], strf("pid namespace, held by %s", where.c_str()),
                  "one below that of the root of the tree can be had by its processes only");
+  check_users(tasks, blockers);
   for (const Deserted& one : deserted_) {
     const schema::Namespace& record = records_[one.record];
     if (!record.external_key().empty()) continue;
     const NamespaceRoom& room = *TRY(room_of(one.fd));
     std::string reason = reason_against(room.kind);
-    if (reason.empty() && !has_owner_of_root(one))
+    if (reason.empty() && !one.is_owned)
       reason = "it belongs to another user namespace than the root of the tree is in";
     if (reason.empty() && !record.empty()) {
       const pid_t pid = TRY(inhabitant(room.name, record.inode()));

@@ -88,13 +88,15 @@ Links links_of(const Task& task) { return read_links(task.proc, "ns/", kOfProces
 Result<> NamespaceTable::look(const std::vector<Task>& tasks, const DumpRequest& request,
                               Blockers& blockers) {
   request_ = &request;
+  tasks_ = &tasks;
   ids_.resize(tasks.size());
   births_to_come_.resize(tasks.size());
   spaces_of_children_.resize(tasks.size());
   for (size_t i = 0; i < tasks.size(); i++) TRY(look_at(tasks[i], i, blockers));
   look_at_births_to_come(tasks, blockers);
   if (records_.empty()) return {};
-  TRY(find_owners(tasks));
+  TRY(find_owners(tasks, blockers));
+  TRY(look_at_users(tasks));
   TRY(look_at_nested_pids(tasks, blockers));
   add_clocks();
   check_root(tasks.front(), blockers);
@@ -129,9 +131,6 @@ Result<> NamespaceTable::look_at(const Task& task, size_t index, Blockers& block
       id = add(*room, inode_of(link));
       members_.push_back(index);
       const schema::Namespace& record = records_.back();
-      if (room->kind == schema::Namespace::kUser && index != 0)
-        blockers.add(task, strf("%s namespace", room->name),
-                     "it is another one than that of the root of the tree, which is not supported");
       if (enterable(room->kind) && room->dump == nullptr && !record.empty() &&
           record.external_key().empty())
         blockers.add(task, strf("%s namespace", room->name), "what is in it cannot be dumped yet",
@@ -181,19 +180,18 @@ void NamespaceTable::add_clocks() {
     if (of(i, schema::Namespace::kTime) == 0) ids_[i].push_back(record.id());
 }
 
-Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks) {
-  for (size_t i = 0; i < records_.size(); i++) {
-    schema::Namespace& record = records_[i];
+Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks, Blockers& blockers) {
+  const size_t count = records_.size();  // user namespaces may be added
+  for (size_t i = 0; i < count; i++) {
     for (const NamespaceRoom* room : namespace_rooms()) {
-      if (room->kind != record.content_case() || room->kind == schema::Namespace::kUser) continue;
-      const Task& member = tasks[members_[i]];
-      Fd fd = TRY(sys::open_at(member.proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
-      Result<int> owner = SYSCALL(::ioctl(fd.get(), NS_GET_USERNS), "NS_GET_USERNS");
-      if (!owner.ok()) continue;  // it lies outside what we may see
-      Fd user(owner.value());
-      struct stat status {};
-      TRY(SYSCALL(::fstat(user.get(), &status), "fstat"));
-      record.set_owner(find(schema::Namespace::kUser, status.st_ino));
+      const Kind kind = records_[i].content_case();
+      if (room->kind != kind || kind == schema::Namespace::kUser) continue;
+      Fd fd =
+          TRY(sys::open_at(tasks[members_[i]].proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
+      (void)TRY(note_owner(fd, i));
+      if (kind == schema::Namespace::kMnt && is_nested_user(records_[i].owner()))
+        blockers.add(tasks[members_[i]], "mount namespace",
+                     "it belongs to another user namespace than the root of the tree is in");
     }
   }
   return {};

@@ -34,8 +34,8 @@ Result<const NamespaceRoom*> room_of(const Fd& nsfs);
 struct Deserted {
   size_t record = 0;  // index
   Fd fd;
-  std::string where;   // who holds it
-  uint64_t owner = 0;  // inode of its user namespace; 0: out of our sight
+  std::string where;      // who holds it
+  bool is_owned = false;  // by a user namespace of the tree, that of its root or one below
 };
 
 // The namespaces of a tree that are not the engine's own.
@@ -53,6 +53,10 @@ class NamespaceTable {
 
   // Names whose procfs cannot be mounted again, once the mounts are known.
   void check_proc_mounts(const std::vector<Task>& tasks, Blockers& blockers) const;
+
+  // The maps of every user namespace below the root's, as the one above it numbers ids: until then
+  // they are in the engine's numbers.
+  void number_users_as_above();
 
   // Ids of the namespaces of the task at `index` of the tree; of a zombie that of its numbers.
   const std::vector<uint32_t>& of(size_t index) const { return ids_[index]; }
@@ -73,9 +77,16 @@ class NamespaceTable {
   Result<> look_at(const Task& task, size_t index, Blockers& blockers);
   void look_at_children(const Task& task, size_t index, const Links& links, Blockers& blockers);
   uint32_t add(const NamespaceRoom& room, uint64_t inode);
-  bool has_owner_of_root(const Deserted& one) const;
+  bool is_engines(schema::Namespace::ContentCase kind, uint64_t inode) const;
+  Result<uint32_t> id_of_user(Fd nsfs);           // 0: the engine's own; adds it
+  Result<bool> is_in_tree(const Fd& user) const;  // that of the root, or one below
+  Result<bool> note_owner(const Fd& nsfs, size_t index);
+  Result<> look_at_users(const std::vector<Task>& tasks);  // that were not looked at yet
+  Result<> look_at_user(const std::vector<Task>& tasks, size_t index);
+  bool is_nested_user(uint32_t id) const;
+  void check_users(const std::vector<Task>& tasks, Blockers& blockers) const;
   void add_clocks();
-  Result<> find_owners(const std::vector<Task>& tasks);
+  Result<> find_owners(const std::vector<Task>& tasks, Blockers& blockers);
   void check_root(const Task& root, Blockers& blockers) const;
   std::vector<size_t> nested_pid_namespaces() const;  // indices of records
   Result<> look_at_nested_pids(const std::vector<Task>& tasks, Blockers& blockers);
@@ -88,7 +99,11 @@ class NamespaceTable {
 
   Links own_;
   const DumpRequest* request_ = nullptr;
+  const std::vector<Task>* tasks_ = nullptr;
   std::vector<Deserted> deserted_;
+  std::map<uint32_t, Fd> empty_users_;  // by id: user namespaces that no task is in
+  std::vector<uint32_t> stray_users_;   // ids of those that are not below that of the root
+  size_t users_seen_ = 0;               // records
   std::vector<std::pair<uint32_t, std::string>> held_pids_;  // id of a nested one, who holds it
   std::vector<schema::Namespace> records_;
   std::vector<size_t> members_;  // by record: index of a task in it; of a deserted one 0

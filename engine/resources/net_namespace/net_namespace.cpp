@@ -79,12 +79,12 @@ Result<IdRanges> read_map(const Task& task, const char* file) {
 }
 
 // The kernel told us ids as our user namespace counts; the tree's root will say them in its own.
-Result<> translate_ids(const Task& member, schema::NetNamespace* net, Refusals* refusals) {
+Result<> translate_ids(const Task& root, schema::NetNamespace* net, Refusals* refusals) {
   Fd self = TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY));
   const std::string ours = TRY(sys::read_link_at(self, "ns/user"));
-  if (ours == TRY(sys::read_link_at(member.proc, "ns/user"))) return {};
-  IdRanges users = TRY(read_map(member, "uid_map"));
-  IdRanges groups = TRY(read_map(member, "gid_map"));
+  if (ours == TRY(sys::read_link_at(root.proc, "ns/user"))) return {};
+  IdRanges users = TRY(read_map(root, "uid_map"));
+  IdRanges groups = TRY(read_map(root, "gid_map"));
   const char* reason = "an id in it has no number in the user namespace of the tree";
   for (schema::NetSysctl& sysctl : *net->mutable_sysctls()) {
     if (sysctl.name() != "ipv4/ping_group_range") continue;
@@ -142,7 +142,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   TRY(dump_content(others, probe.request.externals, prepared == nullptr ? kNone : prepared->sysctls,
                    record->mutable_net(), &refusals));
   TRY(refuse_tuns_of_others(probe, record->net(), &refusals));
-  TRY(translate_ids(probe.member, record->mutable_net(), &refusals));
+  TRY(translate_ids(probe.tasks.front(), record->mutable_net(), &refusals));
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));

@@ -41,6 +41,32 @@ schema::MountedFileSystem& add_procfs(Image& image) {
   return *record.mutable_mnt()->add_file_systems();
 }
 
+// Of what a map says, inside and outside.
+schema::Namespace& add_user_namespace(Image& image, uint32_t inside, uint32_t outside,
+                                      uint32_t count) {
+  schema::Namespace& record = image.namespaces.emplace_back();
+  record.set_id(static_cast<uint32_t>(image.namespaces.size()));
+  for (auto* ranges :
+       {record.mutable_user()->mutable_uids(), record.mutable_user()->mutable_gids()}) {
+    schema::IdRange* range = ranges->Add();
+    range->set_inside(inside);
+    range->set_outside(outside);
+    range->set_count(count);
+  }
+  return record;
+}
+schema::Namespace& add_users_of_root(Image& image) {
+  root(image).add_namespaces(1);
+  child(image).add_namespaces(1);
+  return add_user_namespace(image, 0, 100000, 1000);
+}
+schema::Namespace& add_users_below(Image& image) {
+  add_users_of_root(image);
+  schema::Namespace& record = add_user_namespace(image, 0, 500, 10);
+  record.set_parent(1);
+  return record;
+}
+
 constexpr uint64_t kHuge = ~uint64_t{0} & ~uint64_t{4095};
 
 class Consistency : public ::testing::TestWithParam<Mutation> {};
@@ -81,6 +107,36 @@ const Mutation kTree[] = {
      "nobody is in the pid namespace of its children"},
     {"procfs_of_nobody", [](Image& i) { add_pid_namespace(i), add_procfs(i).set_pid_namespace(1); },
      "nobody is in the pid namespace that its procfs shows"},
+    {"users_overlap_inside",
+     [](Image& i) {
+       schema::UserNamespace* user = add_users_of_root(i).mutable_user();
+       const schema::IdRange first = user->uids(0);
+       *user->add_uids() = first;
+     },
+     "namespace 1: its maps of ids"},
+    {"users_without_a_number",
+     [](Image& i) { add_users_of_root(i).mutable_user()->mutable_gids(0)->set_count(0); },
+     "namespace 1: its maps of ids"},
+    {"users_beyond_all",
+     [](Image& i) { add_users_of_root(i).mutable_user()->mutable_uids(0)->set_count(~0u); },
+     "namespace 1: its maps of ids"},
+    {"users_of_root_below",
+     [](Image& i) { add_users_of_root(i).set_parent(2), add_user_namespace(i, 0, 0, 1); },
+     "namespace 1: the user namespace of the root is below another one"},
+    {"users_above_root", [](Image& i) { add_users_below(i).set_parent(0); },
+     "namespace 2: it is not below the user namespace of the root"},
+    {"users_below_themselves", [](Image& i) { add_users_below(i).set_parent(2); },
+     "namespace 2: it is not below the user namespace of the root"},
+    {"users_below_a_pid_namespace",
+     [](Image& i) { add_users_below(i).set_parent(3), add_pid_namespace(i); },
+     "namespace 2: it is not below the user namespace of the root"},
+    {"users_not_mapped_above",
+     [](Image& i) { add_users_below(i).mutable_user()->mutable_uids(0)->set_outside(995); },
+     "namespace 2: it maps ids that the one above does not have"},
+    {"users_of_nobody", [](Image& i) { add_users_below(i).mutable_user()->set_owner_uid(1000); },
+     "namespace 2: its owner 1000 is nobody"},
+    {"owner_of_another_kind", [](Image& i) { add_pid_namespace(i).set_owner(1); },
+     "namespace 1: its owner is no user namespace"},
     {"root_zombie", [](Image& i) { root(i).set_state(schema::TASK_ZOMBIE); }, "zombie"},
     {"zombie_thread", [](Image& i) { zombie(i).add_threads()->set_tid(103); },
      "more than a status"},

@@ -83,8 +83,7 @@ CR_TEST(namespace_file, a_uts_namespace_that_only_a_descriptor_holds) {
   EXPECT_STREQ(names.nodename, "held");
 }
 
-CR_TEST_WITH(namespace_file, a_user_namespace_without_tasks_is_refused_by_name,
-             .refused_with = "user namespace") {
+CR_TEST(namespace_file, a_user_namespace_without_tasks_is_one_afterwards) {
   Fd held;
   int ready[2];
   MUST(SYSCALL(::pipe2(ready, O_CLOEXEC), "pipe2"));
@@ -99,6 +98,9 @@ CR_TEST_WITH(namespace_file, a_user_namespace_without_tasks_is_refused_by_name,
   ::kill(pid, SIGKILL);
   ::waitpid(pid, nullptr, 0);
   checkpoint_restore();
+  EXPECT_EQ(::ioctl(held.get(), NS_GET_NSTYPE), CLONE_NEWUSER);
+  const Fd above(::ioctl(held.get(), NS_GET_PARENT));
+  expect_own(above, "user");
 }
 
 }  // namespace

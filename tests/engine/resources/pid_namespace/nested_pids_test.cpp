@@ -17,40 +17,13 @@
 
 #include "engine/base/sys.h"
 #include "tests/support/checkpoint_test.h"
+#include "tests/support/gate.h"
 #include "tests/support/scratch.h"
 
 namespace ncr {
 namespace {
 
-// A pipe on which children wait until the tree was restored, and on which they say that they are
-// ready.
-class Gate {
- public:
-  Gate() {
-    EXPECT_EQ(::pipe(go_), 0);
-    EXPECT_EQ(::pipe(ready_), 0);
-  }
-  void say_ready() const { EXPECT_EQ(::write(ready_[1], "r", 1), 1); }
-  // In a child, or in one of its threads.
-  void pass() const {
-    char byte = 0;
-    say_ready();
-    EXPECT_EQ(::read(go_[0], &byte, 1), 1);
-  }
-  void wait_ready(int count) const {
-    char byte = 0;
-    for (; count > 0; count--) EXPECT_EQ(::read(ready_[0], &byte, 1), 1);
-  }
-  void open(int count) const {
-    for (; count > 0; count--) EXPECT_EQ(::write(go_[1], "g", 1), 1);
-  }
-
- private:
-  int go_[2];
-  int ready_[2];
-};
-
-[[noreturn]] void leave() { ::_exit(::testing::Test::HasFailure() ? 1 : 0); }
+using test::Gate, test::expect_success, test::fork_with, test::leave, test::link_of;
 
 // The first process of a new pid namespace.
 pid_t fork_first(uint64_t more_flags, const std::function<void()>& body) {
@@ -64,27 +37,6 @@ pid_t fork_first(uint64_t more_flags, const std::function<void()>& body) {
     leave();
   }
   return child;
-}
-
-pid_t fork_with(const std::function<void()>& body) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    body();
-    leave();
-  }
-  return child;
-}
-
-void expect_success(pid_t child) {
-  int status = -1;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
-}
-
-std::string link_of(const char* path) {
-  char target[256] = {};
-  EXPECT_GT(::readlink(path, target, sizeof target - 1), 0) << path;
-  return target;
 }
 
 CR_TEST(nested_pids, processes_keep_their_numbers_on_both_levels) {
