@@ -35,6 +35,7 @@
 #include "engine/tree/birth.h"
 #include "engine/tree/coordinator.h"
 #include "engine/tree/half_tree.h"
+#include "engine/tree/number_desk.h"
 #include "engine/tree/pids.h"
 
 namespace ncr {
@@ -172,6 +173,8 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
     if (!waited.ok()) TRY(sync.failure(*plan.image));
     return waited;
   };
+
+  std::optional<SideProcess> desk = TRY(open_number_desk(plan, born, sync));
 
   clock.begin("fork and fill memory");
   Fd self = TRY(sys::pidfd_open(::getpid()));

@@ -11,6 +11,7 @@
 #include "engine/resources/room.h"
 #include "engine/resources/seccomp/seccomp_plan.h"
 #include "engine/resources/tcp_socket/revival.h"
+#include "engine/tree/birth_plan.h"
 #include "engine/tree/file_owners.h"
 #include "engine/tree/fork_order.h"
 
@@ -88,6 +89,7 @@ Result<RestorePlan> plan_restore(const Image& image, const RestoreRequest& reque
   plan.spaces = PidSpaces(image.namespaces, image.tasks.front());
   plan.users = UserSpaces(image.namespaces, image.tasks.front());
   plan.tasks = TRY(plan_forks(records, plan.spaces, request.shell_job));
+  TRY(plan_births(&plan));
   TRY(assign_files(image.files, &plan));
   for (TaskPlan& task : plan.tasks)
     if (task.live()) {

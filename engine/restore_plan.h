@@ -30,6 +30,9 @@ struct TaskPlan {
                     // by the restorer
   int procfs_fd = -1;                 // where it leaves what procfs::look_through was given
   int user_fd = -1;                   // likewise the user namespace that it enters there
+  uint32_t born_user = 0;             // user space that it is born in (engine/tree/birth_plan.h)
+  size_t chosen_levels = 1;           // of its numbers, the first ones: that its creator may choose
+  size_t chosen_for_threads = 1;      // of the numbers of its threads: that it may choose
   bool set_sid = false;               // calls setsid() ...
   size_t children_before_setsid = 0;  // ... after forking this many children
   bool founds_group = false;  // calls setpgid(0, 0) at once; if that is not its pgid, it leaves

@@ -43,6 +43,18 @@ struct TaskSlot {
 };
 static_assert(sizeof(TaskSlot) == 64);
 
+// Who may not choose a process number on every level asks the coordinator's desk for help
+// (engine/tree/number_desk.h), one at a time: asked -> set or failed, made -> right or wrong.
+enum class DeskState : uint32_t { kIdle, kAsked, kSet, kFailed, kMade, kRight, kWrong };
+
+struct NumberDesk {
+  uint32_t lock;    // futex: 0 free, 1 taken
+  uint32_t state;   // futex: DeskState
+  uint32_t task;    // whose number, index of its TaskSlot
+  uint32_t thread;  // index in the record; 0: the process itself
+};
+static_assert(sizeof(NumberDesk) == 16);
+
 struct SyncHeader {
   uint32_t tasks;
   uint32_t threads;
@@ -58,8 +70,9 @@ struct SyncHeader {
   uint32_t text_state;  // the first failure before the restorer: 0 none, 1 half written, 2 there
   int32_t text_code;    // its ErrorCode
   char text[1000];
+  NumberDesk desk;
 };
-static_assert(sizeof(SyncHeader) == 1120);
+static_assert(sizeof(SyncHeader) == 1136);
 
 // The rest is private to one task.
 
@@ -106,6 +119,7 @@ struct ThreadArgs {
   int32_t tid;             // as the image has it
   uint32_t index;          // in the record; 0 is the leader
   Array<int32_t> numbers;  // set_tid of clone3(2): in our own pid namespace, then in those above
+                           // as far as we may choose
   uint64_t stack;          // lowest address of its stack in the area
   uint64_t stack_size;
   uint64_t park;      // futex word of its own in the area; stays 0 for ever
@@ -134,6 +148,8 @@ struct RestorerArgs {
   MmMap mm;
   uint32_t lock_future;       // MCL_*
   uint32_t leader_word;       // not 0 until a dead leader has left
+  uint32_t asks_for_numbers;  // of its threads, at the desk
+  uint32_t pad;
   StepSet steps;              // of the process, run by the leader
   Array<ThreadArgs> threads;  // the leader first
 };

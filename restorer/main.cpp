@@ -117,9 +117,12 @@ void run_thread(const Session& session) {
   park(session);
 }
 
+void await_verdict(const wire::ThreadArgs& thread);
+
 void thread_main(void* argument) {
   const auto* thread = static_cast<const wire::ThreadArgs*>(argument);
   const Session session{reinterpret_cast<wire::RestorerArgs*>(thread->restorer), thread};
+  if (session.args->asks_for_numbers != 0) await_verdict(*thread);
   session.slot()->tid = static_cast<int32_t>(pie::sys(__NR_gettid).raw());
   run_thread(session);
 }
@@ -138,6 +141,77 @@ pie::Ret clone_when_free(const clone_args& args, const wire::ThreadArgs& thread)
   }
 }
 
+// ---- Numbers that we may not choose (engine/tree/number_desk.h)
+
+constexpr uint32_t kRightWord = 1;
+constexpr uint32_t kWrongWord = 2;
+
+class Turn {
+ public:
+  explicit Turn(const Session& session) : session_(session), desk_(session.sync()->desk) {
+    for (uint32_t free = 0; !__atomic_compare_exchange_n(&desk_.lock, &free, 1, false,
+                                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+         free = 0)
+      wait(&desk_.lock, 1);
+  }
+  Turn(const Turn&) = delete;
+  ~Turn() {
+    __atomic_store_n(&desk_.lock, 0, __ATOMIC_RELEASE);
+    wake(&desk_.lock);
+  }
+  bool answers(wire::DeskState with, wire::DeskState from, uint32_t thread) {
+    desk_.task = session_.args->task;
+    desk_.thread = thread;
+    const auto asked = static_cast<uint32_t>(from);
+    __atomic_store_n(&desk_.state, asked, __ATOMIC_RELEASE);
+    wake(&desk_.state);
+    // Awake, we are there before others fork.
+    constexpr int kAwake = 2000;
+    uint32_t state = load(&desk_.state);
+    for (int look = 0; state == asked; state = load(&desk_.state)) {
+      if (look++ < kAwake)
+        (void)pie::sys(__NR_sched_yield);
+      else
+        wait(&desk_.state, state);
+    }
+    return state == static_cast<uint32_t>(with);
+  }
+
+ private:
+  const Session& session_;
+  wire::NumberDesk& desk_;
+};
+
+// The thread waits to hear whether it is the right one; a wrong one is gone when the kernel has
+// cleared its word.
+bool make_at_desk(const Session& session, clone_args args, const wire::ThreadArgs& thread) {
+  using wire::DeskState;
+  auto* word = reinterpret_cast<uint32_t*>(thread.park);
+  args.flags |= CLONE_CHILD_CLEARTID;
+  args.child_tid = thread.park;
+  Turn turn(session);
+  if (!turn.answers(DeskState::kSet, DeskState::kAsked, thread.index))
+    fail(session, Act::kThread, EPERM, static_cast<uint64_t>(thread.tid));
+  pie::Ret ret = clone_when_free(args, thread);
+  if (!ret.ok()) fail(session, Act::kThread, ret.err(), static_cast<uint64_t>(thread.tid));
+  const bool right = turn.answers(DeskState::kRight, DeskState::kMade, thread.index);
+  __atomic_store_n(word, right ? kRightWord : kWrongWord, __ATOMIC_RELEASE);
+  wake(word);
+  if (right) return true;
+  for (uint32_t seen = load(word); seen != 0; seen = load(word)) wait(word, seen);
+  return false;
+}
+
+// In the thread. Parks later on the same word.
+void await_verdict(const wire::ThreadArgs& thread) {
+  auto* word = reinterpret_cast<uint32_t*>(thread.park);
+  while (load(word) == 0) wait(word, 0);
+  if (load(word) == kWrongWord)
+    for (;;) (void)pie::sys(__NR_exit, 0);
+  (void)pie::sys(__NR_set_tid_address, nullptr);
+  __atomic_store_n(word, 0, __ATOMIC_RELEASE);
+}
+
 void make_threads(const Session& session) {
   for (const wire::ThreadArgs& thread : session.args->threads) {
     if (thread.index == 0) continue;
@@ -145,8 +219,16 @@ void make_threads(const Session& session) {
     args.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     args.stack = thread.stack;
     args.stack_size = thread.stack_size;
-    args.set_tid = thread.numbers.address;
+    args.set_tid = thread.numbers.count == 0 ? 0 : thread.numbers.address;
     args.set_tid_size = thread.numbers.count;
+    if (session.args->asks_for_numbers != 0) {
+      constexpr int kTries = 200;
+      int tries = 1;
+      while (!make_at_desk(session, args, thread))
+        if (tries++ == kTries)
+          fail(session, Act::kThread, EEXIST, static_cast<uint64_t>(thread.tid));
+      continue;
+    }
     pie::Ret ret = clone_when_free(args, thread);
     if (!ret.ok()) fail(session, Act::kThread, ret.err(), static_cast<uint64_t>(thread.tid));
   }

@@ -227,7 +227,9 @@ Result<wire::MmMap> Launcher::mm_fields(RestorerArea& area) const {
 std::vector<int32_t> Launcher::numbers_of(size_t thread) const {
   const pid_t tid = launch_.task.threads(static_cast<int>(thread)).tid();
   if (launch_.spaces == nullptr) return {tid};
-  return launch_.spaces->numbers(launch_.spaces->of(launch_.task), tid);
+  std::vector<int32_t> numbers = launch_.spaces->numbers(launch_.spaces->of(launch_.task), tid);
+  if (numbers.size() > launch_.chosen_levels) numbers.resize(launch_.chosen_levels);
+  return numbers;
 }
 
 wire::StepSet Launcher::put(RestorerArea& area, const EncodedSteps& steps) const {
@@ -262,6 +264,9 @@ Result<> Launcher::fill_area() {
   args.mm = TRY(mm_fields(area));
   args.lock_future = memory_.lock_future();
   args.leader_word = 1;
+  const size_t levels =
+      launch_.spaces == nullptr ? 1 : launch_.spaces->depth(launch_.spaces->of(launch_.task)) + 1;
+  args.asks_for_numbers = launch_.chosen_levels < levels ? 1 : 0;
   args.steps = put(area, steps_);
   args.threads = area.put(threads);
   std::memcpy(reinterpret_cast<void*>(arguments_), &args, sizeof args);

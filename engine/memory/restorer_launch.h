@@ -22,6 +22,7 @@ struct RestorerLaunch {
   size_t task_index;                  // in RestorePlan::tasks
   int exe_fd;                         // becomes /proc/PID/exe and is closed; -1: keep ours
   const PidSpaces* spaces = nullptr;  // of the image; null: it has one
+  size_t chosen_levels = SIZE_MAX;    // of the numbers of threads: that the task may choose
 };
 
 // Runs in the child, last: all signals blocked, descriptors installed, children forked. Returns

@@ -25,10 +25,14 @@
 #include "engine/memory/lazy_handover.h"
 #include "engine/memory/staged_memory.h"
 #include "engine/resources/controlling_terminal/controlling_terminal.h"
+#include "engine/resources/credentials/entry_plan.h"
 #include "engine/resources/room.h"
 #include "engine/resources/session/session.h"
 #include "engine/resources/zombie/zombie.h"
+#include "engine/tree/nested_users.h"
+#include "engine/tree/number_desk.h"
 #include "engine/tree/pids.h"
+#include "engine/tree/side_process.h"
 
 namespace ncr {
 namespace {
@@ -76,6 +80,7 @@ Result<pid_t> clone_process(const Nursery& nursery, const TaskPlan& task, uint64
     if (numbers.empty())
       numbers.assign(nursery.plan.spaces.depth(task.pid_space) + 1,
                      TRY(spare_pid(nursery.plan, attempt)));
+    if (numbers.size() > task.chosen_levels) numbers.resize(task.chosen_levels);
     Result<pid_t> cloned = clone_with_numbers(flags, numbers);
     if (cloned.ok() || cloned.error().os_error() != EEXIST) return cloned;
     if (attempt == kMostTries || (task.pid != 0 && !is_of_the_tree(nursery, task)))
@@ -99,6 +104,34 @@ void default_signal_actions() {
     ::syscall(SYS_rt_sigaction, number, &action, nullptr, sizeof action.mask);
 }
 
+bool needs_desk(const TaskPlan& task) { return task.chosen_levels < task.numbers.size(); }
+
+// The new process waits until its number was looked at (await_verdict); a wrong one is killed.
+Result<pid_t> clone_at_desk(const Nursery& nursery, size_t index, uint64_t flags) {
+  const TaskPlan& task = nursery.plan.tasks[index];
+  DeskTurn turn(nursery.sync);
+  TRY(turn.ask(index));
+  const pid_t pid = TRY(clone_process(nursery, task, flags));
+  if (pid == 0) turn.leave_to_parent();
+  if (pid == 0) return 0;
+  if (TRY(turn.is_right())) {
+    nursery.born.set_inner(index, task.pid);
+    return pid;
+  }
+  ::kill(pid, SIGKILL);
+  (void)SYSCALL(::waitpid(pid, nullptr, __WALL), "waitpid");
+  return -1;
+}
+
+Result<pid_t> clone_with_help(const Nursery& nursery, size_t index, uint64_t flags) {
+  if (!needs_desk(nursery.plan.tasks[index]))
+    return clone_process(nursery, nursery.plan.tasks[index], flags);
+  for (int attempt = 0; attempt < kMostTries; attempt++)
+    if (const pid_t pid = TRY(clone_at_desk(nursery, index, flags)); pid >= 0) return pid;
+  return Error::system(EEXIST, strf("process number %d of the image could not be had",
+                                    nursery.plan.tasks[index].pid));
+}
+
 bool leaves_group_it_founds(const TaskPlan& task) {
   return !task.helper && task.founds_group && task.pgid != task.pid;
 }
@@ -106,7 +139,8 @@ bool leaves_group_it_founds(const TaskPlan& task) {
 // One process; `index` changes when it finds itself to be a new child.
 class Birth {
  public:
-  Birth(const Nursery& nursery, size_t index) : nursery_(nursery), index_(index) {}
+  Birth(const Nursery& nursery, size_t index, std::vector<uint32_t> cgroups = {})
+      : nursery_(nursery), index_(index), cgroups_(std::move(cgroups)) {}
 
   [[noreturn]] void run() {
     for (;;) {
@@ -168,7 +202,20 @@ class Birth {
     return {};
   }
 
+  // See clone_at_desk().
+  Result<> await_verdict() const {
+    if (!needs_desk(plan())) return {};
+    while (nursery_.born.inner(index_) == 0) {
+      if (sync().header().abort != 0)
+        return Error(ErrorCode::kCancelled, "the restore was given up elsewhere");
+      timespec pause{0, 100'000};
+      ::nanosleep(&pause, nullptr);
+    }
+    return {};
+  }
+
   Result<> begin() {
+    TRY(await_verdict());
     if (index_ == 0) {
       default_signal_actions();
       if (nursery_.procfs >= 0) procfs::look_through(Fd(nursery_.procfs));
@@ -266,7 +313,11 @@ class Birth {
       uint64_t flags = (task.as_sibling ? uint64_t{CLONE_PARENT} : 0) |
                        (task.shares_files ? uint64_t{CLONE_FILES} : 0) |
                        (task.pid_space != plan().pid_space ? uint64_t{CLONE_NEWPID} : 0);
-      pid_t pid = TRY(clone_process(nursery_, task, flags));
+      if (task.born_user != plan().born_user) {
+        TRY(fork_below(child, flags));
+        continue;
+      }
+      pid_t pid = TRY(clone_with_help(nursery_, child, flags));
       if (pid == 0) {
         index_ = child;
         is_child_ = true;
@@ -275,6 +326,42 @@ class Birth {
       nursery_.born.set_inner(child, task.pid != 0 ? task.pid : pid);
     }
     return {};
+  }
+
+  // The first process of a pid namespace that belongs to a user namespace below ours: somebody goes
+  // there, and makes it our child. Who goes may have the very number that it needs: then another.
+  Result<> fork_below(size_t child, uint64_t flags) {
+    const TaskPlan& task = nursery_.plan.tasks[child];
+    if (task.shares_files)
+      return Error::unsupported(
+          strf("process %d shares the descriptors of its parent, and begins a pid namespace of "
+               "another user namespace",
+               task.pid));
+    forked_below_ = true;
+    for (int attempt = 0; attempt < kMostTries; attempt++) {
+      SideProcess below = TRY(SideProcess::start(
+          SideProcess::Table::kCopied, [&] { return make_below(child, flags); },
+          SideProcess::End::kSignal));
+      Result<> made = below.finish();
+      if (made.ok() || made.error().code() != ErrorCode::kGone) return made;
+      // What has the wrong number was killed, and is our child. No other exits yet.
+      TRY(SYSCALL(::waitpid(-1, nullptr, __WALL), "waitpid"));
+    }
+    return Error::system(EEXIST, strf("process number %d of the image could not be had", task.pid));
+  }
+
+  Result<> make_below(size_t child, uint64_t flags) {
+    const TaskPlan& task = nursery_.plan.tasks[child];
+    if (task.live()) {
+      TRY(nursery_.cgroups.enter(*task.record, &cgroups_));
+      TRY(credentials::become(nursery_.plan.users, plan().born_user, *task.record));
+    }
+    TRY(nursery_.namespaces.go_down(task.born_user));
+    flags |= CLONE_PARENT;
+    const pid_t pid = TRY(needs_desk(task) ? clone_at_desk(nursery_, child, flags)
+                                           : clone_process(nursery_, task, flags));
+    if (pid == 0) Birth(nursery_, child, cgroups_).run();
+    return pid > 0 ? Result<>() : Error::gone("its number was taken");
   }
 
   Result<> join_group() const {
@@ -312,7 +399,7 @@ class Birth {
   }
 
   Result<> wait_for_zombies() const {
-    if (nursery_.counts.zombies + nursery_.counts.helpers == 0) return {};
+    if (nursery_.counts.zombies + nursery_.counts.helpers == 0 && !forked_below_) return {};
     for (size_t i = 0; i < nursery_.plan.tasks.size(); i++) {
       const TaskPlan& task = nursery_.plan.tasks[i];
       if (task.record != nullptr && !task.live() && task.record->ppid() == plan().pid)
@@ -365,12 +452,13 @@ class Birth {
     TRY(install_files());
     return enter_restorer({*nursery_.plan.image, record(), nursery_.plan.shift, plan().steps,
                            plan().thread_steps, nursery_.sync, index_, plan().exe_fd,
-                           &nursery_.plan.spaces});
+                           &nursery_.plan.spaces, plan().chosen_for_threads});
   }
 
   const Nursery& nursery_;
   size_t index_;
   bool is_child_ = false;
+  bool forked_below_ = false;      // a child of ours exited meanwhile
   std::vector<uint32_t> cgroups_;  // ids of those it is in, as far as the image says
 };
 

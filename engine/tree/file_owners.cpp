@@ -39,7 +39,8 @@ class Owners {
     }
     std::map<size_t, std::vector<uint32_t>> owned;
     for (const auto& [id, unused] : set_)
-      if (auto at = owner.find(find(id)); at != owner.end()) owned[maker(at->second)].push_back(id);
+      if (auto at = owner.find(find(id)); at != owner.end())
+        owned[maker(above_users(at->second, id))].push_back(id);
     for (auto& [task, ids] : owned) tasks_[task].owned_files = in_order(ids);
     return {};
   }
@@ -74,7 +75,7 @@ class Owners {
       if (!tasks_[i].live()) continue;
       int& next = ordinal[maker(i)];
       if (tasks_[i].record->memory().exe_file_id() != 0) tasks_[i].exe_fd = next++;
-      if (plan_->users.of(*tasks_[i].record) != 0) tasks_[i].user_fd = next++;
+      if (plan_->users.of(*tasks_[i].record) != tasks_[i].born_user) tasks_[i].user_fd = next++;
       tasks_[i].procfs_fd = next++;
       most = std::max(most, next);
     }
@@ -133,6 +134,13 @@ class Owners {
       a = tasks_[a].creator;
     }
     return a;
+  }
+  // A path may need more rights than whoever is born in a user namespace below has.
+  size_t above_users(size_t i, uint32_t file) const {
+    const schema::OpenFile& record = files_.at(file);
+    if (!record.has_regular_file() || record.group_id() != 0 || record.joins_size() != 0) return i;
+    while (tasks_[i].born_user != 0) i = tasks_[i].creator;
+    return i;
   }
   size_t maker(size_t i) const {
     while (tasks_[i].helper || tasks_[i].shares_files) i = tasks_[i].creator;

@@ -500,6 +500,12 @@ Result<> NamespaceSet::visit(Kind kind, uint32_t id) const {
   return {};
 }
 
+Result<> NamespaceSet::go_down(uint32_t user) const {
+  TRY(SYSCALL(::setns(user_descriptor(user), CLONE_NEWUSER), "setns into a user namespace"));
+  TRY(SYSCALL(::prctl(PR_SET_DUMPABLE, 1), "prctl PR_SET_DUMPABLE"));
+  return {};
+}
+
 Result<> NamespaceSet::enter(const schema::Task& task, const schema::Task& creator) const {
   for (const NamespaceRoom* room : namespace_rooms()) {
     // It was born there; into its user namespace it goes last (docs/adr/0018).

@@ -56,6 +56,8 @@ class NamespaceSet {
 
   // Any other task, at its birth.
   Result<> enter(const schema::Task& task, const schema::Task& creator) const;
+  // Puts the calling process, for good, into a user namespace below that of the tree's root.
+  Result<> go_down(uint32_t user) const;
   // Puts the calling task into namespace `id` of the kind (0: that of whoever restores).
   Result<> visit(schema::Namespace::ContentCase kind, uint32_t id) const;
   // To namespace `id` of a kind ("net"; 0: that of whoever restores); -1: it was not made.

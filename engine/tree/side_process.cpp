@@ -1,6 +1,6 @@
-// Of no signal at its end, so that nothing of it stays pending in a task; it dies with who started
-// it. How its work went it tells on a pipe, whose other end is still open where the table is
-// shared: it is read when the process is gone.
+// Mostly of no signal at its end, so that nothing of it stays pending in a task; it dies with who
+// started it. How its work went it tells on a pipe, whose other end is still open where the table
+// is shared: it is read when the process is gone.
 #include "engine/tree/side_process.h"
 
 #include <fcntl.h>
@@ -34,13 +34,15 @@ constexpr size_t kMostText = 2048;
 
 }  // namespace
 
-Result<SideProcess> SideProcess::start(Table table, const std::function<Result<>()>& work) {
+Result<SideProcess> SideProcess::start(Table table, const std::function<Result<>()>& work,
+                                       End end) {
   int ends[2];
   TRY(SYSCALL(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), "pipe2"));
   Fd outcome(ends[0]);
   Fd tell(ends[1]);
   clone_args args{};
   args.flags = table == Table::kShared ? CLONE_FILES : 0;
+  args.exit_signal = end == End::kSignal ? SIGCHLD : 0;
   const auto pid =
       static_cast<pid_t>(TRY(SYSCALL(::syscall(SYS_clone3, &args, sizeof args), "clone3")));
   if (pid == 0) do_work(work, tell);
@@ -63,7 +65,7 @@ Result<> SideProcess::finish() {
   int status = 0;
   TRY(SYSCALL(::waitpid(std::exchange(pid_, 0), &status, __WALL), "waitpid"));
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  if (!WIFEXITED(status)) return Error::gone("a process that was to help was killed");
+  if (!WIFEXITED(status)) return Error::system(ECHILD, "a process that was to help was killed");
   char text[kMostText];
   Result<ssize_t> size = SYSCALL(::read(outcome_.get(), text, sizeof text), "read");
   return Error(static_cast<ErrorCode>(WEXITSTATUS(status) - 1),

@@ -13,8 +13,10 @@ namespace ncr {
 class [[nodiscard]] SideProcess {
  public:
   enum class Table { kShared, kCopied };  // of descriptors
+  enum class End { kQuiet, kSignal };     // SIGCHLD, also of those that it makes our children
 
-  static Result<SideProcess> start(Table table, const std::function<Result<>()>& work);
+  static Result<SideProcess> start(Table table, const std::function<Result<>()>& work,
+                                   End end = End::kQuiet);
   SideProcess(SideProcess&& other) noexcept;
   SideProcess(const SideProcess&) = delete;
   ~SideProcess();  // ends it

@@ -189,7 +189,8 @@ Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks, Blockers& b
       Fd fd =
           TRY(sys::open_at(tasks[members_[i]].proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
       (void)TRY(note_owner(fd, i));
-      if (kind == schema::Namespace::kMnt && is_nested_user(records_[i].owner()))
+      if (kind == schema::Namespace::kMnt && records_[i].external_key().empty() &&
+          is_nested_user(records_[i].owner()))
         blockers.add(tasks[members_[i]], "mount namespace",
                      "it belongs to another user namespace than the root of the tree is in");
     }

@@ -92,6 +92,7 @@ class NamespaceTable {
   Result<> look_at_nested_pids(const std::vector<Task>& tasks, Blockers& blockers);
   void check_nested_pid(const schema::Namespace& record, uint64_t above, const Task& member,
                         Blockers& blockers) const;
+  void check_rights_below(const Task& task, size_t index, Blockers& blockers) const;
   Result<> note_numbers(const std::vector<Task>& tasks, size_t index);
   Result<> check_births(const std::vector<Task>& tasks, Blockers& blockers) const;
   void look_at_births_to_come(const std::vector<Task>& tasks, Blockers& blockers);

@@ -66,6 +66,8 @@ Result<> NamespaceTable::look_at_nested_pids(const std::vector<Task>& tasks, Blo
     records_[index].set_parent(find(Kind::kPid, above));
     check_nested_pid(records_[index], above, member, blockers);
   }
+  for (size_t i = 0; i < tasks.size() && !nested.empty(); i++)
+    check_rights_below(tasks[i], i, blockers);
   for (size_t index : nested) TRY(note_numbers(tasks, index));
   if (!nested.empty()) TRY(check_births(tasks, blockers));
   return {};
@@ -81,9 +83,19 @@ void NamespaceTable::check_nested_pid(const schema::Namespace& record, uint64_t 
     reason = "one that is not that of the root of the tree cannot be external";
   else if (record.parent() == 0 && (of_root != 0 || !below_ours))
     reason = "the one above it is not that of any process of the tree";
-  else if (record.owner() != of(0, Kind::kUser))
-    reason = "it belongs to another user namespace than the root of the tree is in";
   if (!reason.empty()) blockers.add(member, "pid namespace", reason);
+}
+
+// Everybody in a pid namespace is born in the user namespace that it belongs to.
+void NamespaceTable::check_rights_below(const Task& task, size_t index, Blockers& blockers) const {
+  const uint32_t own = of(index, Kind::kPid);
+  const uint32_t owner = own == 0 ? 0 : records_[own - 1].owner();
+  if (!task.alive() || !is_nested_user(owner)) return;
+  uint32_t at = of(index, Kind::kUser);
+  while (at != 0 && at != owner) at = records_[at - 1].parent();
+  if (at != owner)
+    blockers.add(task, "pid namespace",
+                 "it belongs to a user namespace that this process is not in, nor below");
 }
 
 // Whoever has a number there has it at the same place of its list.
@@ -177,6 +189,11 @@ void NamespaceTable::check_proc_mounts(const std::vector<Task>& tasks, Blockers&
                      "it is mounted on a procfs of another pid namespace below that of the root, "
                      "or is a root itself",
                      "unmount it before the dump");
+      if (shown != 0 && is_nested_user(records_[shown - 1].owner()))
+        blockers.add(tasks[members_[record.id() - 1]],
+                     strf("mount %s (proc)", mount.point().c_str()),
+                     "it shows a pid namespace that belongs to another user namespace than the root "
+                     "of the tree is in");
       waits_for[mount.id()] = shown != 0 ? shown : above;
     }
   }
