@@ -49,9 +49,9 @@ union SemaphoreArgument {
 class Trip {
  public:
   Result<> dump_here() {
-    std::vector<Task> tasks;
-    Task member;
-    member.proc = TRY(sys::open("/proc/self", O_PATH));
+    std::vector<Task> tasks(1);
+    const Task& member = tasks.front();
+    tasks.front().proc = TRY(sys::open("/proc/self", O_PATH));
     DumpRequest request;
     Blockers blockers;
     SharedMemoryTable content;
