@@ -281,6 +281,8 @@ Result<> FileRestorer::install(const schema::Task& task) {
     table[descriptor.number()] = {service, descriptor.close_on_exec() ? O_CLOEXEC : 0};
   }
   TRY(place_all(table));
+  // What it was looked through was closed there.
+  if (procfs::looked_through() >= 0) procfs::look_through(Fd(mine.procfs_fd));
   return impl_->take_leases(task);
 }
 

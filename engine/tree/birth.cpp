@@ -418,13 +418,13 @@ class Birth {
     if (plan().shares_files) {
       sync().add(kSharersDone);
       TRY(wait_for(kInstalled, counts.tables));
+      // What it was looked through was closed there.
+      if (nursery_.procfs >= 0) procfs::look_through(Fd(plan().procfs_fd));
     } else {
       TRY(wait_for(kSharersDone, counts.sharers));
       TRY(nursery_.files.install(record()));
       sync().add(kInstalled);
     }
-    // What it was looked through was closed there.
-    if (nursery_.procfs >= 0) procfs::look_through(Fd(plan().procfs_fd));
     return {};
   }
 
