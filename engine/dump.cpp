@@ -6,6 +6,7 @@
 #include <set>
 
 #include "arch_current/extended_state.h"
+#include "engine/base/parallel.h"
 #include "engine/base/phase_clock.h"
 #include "engine/base/quiet_thread.h"
 #include "engine/base/turns.h"
@@ -77,6 +78,17 @@ Result<> look_at_threads(const Task& task, const TaskRoom& room, schema::Task* r
   return {};
 }
 
+// On all threads: reading /proc is most of what a large tree stands still for.
+Result<> read_ahead(const std::vector<Task>& tasks, unsigned threads) {
+  return in_parallel(tasks.size(), threads, [&](size_t i) -> Result<> {
+    if (!tasks[i].alive()) return {};
+    for (const TaskRoom* room : task_rooms())
+      if (room->read_ahead != nullptr) room->read_ahead(tasks[i]);
+    (void)tasks[i].descriptors();
+    return {};
+  });
+}
+
 using VmaSource = std::function<Result<std::vector<VmaLine>>()>;
 
 // Everything that /proc, ptrace and duplicated descriptors tell. The target is only looked at.
@@ -106,8 +118,7 @@ Result<> ask(Task& task, schema::Task* record) {
     if (room->ask != nullptr) room->ask(task, *record, leader);
     if (room->ask_thread != nullptr) room->ask_thread(task, record->threads(0), leader);
   }
-  const KnownVdso vdso{record->vdso().address(), record->vdso().size()};
-  Parasite parasite = TRY(Parasite::infect(task.leader(), task.pidfd, vdso));
+  Parasite parasite = TRY(Parasite::infect(task.leader(), task.pidfd, task.vdso));
   TRY(parasite.run(leader));
   for (const TaskRoom* room : task_rooms()) {
     if (room->read != nullptr) TRY_WHILE(room->read(task, leader, record), "%s", room->name);
@@ -234,6 +245,7 @@ Result<> know_mounts(const std::vector<Task>& tasks, Gathered& gathered) {
 
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
                       const DumpRequest& request) {
+  TRY(read_ahead(tree.tasks(), worker_threads(request.threads)));
   vmas.begin(tree.tasks());
   Undo end_reading([&] { vmas.end(); });  // the tree may be gone soon
   gathered.files.store_content_in(gathered.shared_memory);

@@ -1,10 +1,13 @@
 #include "engine/base/sys.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <charconv>
 #include <climits>
+#include <string_view>
 
 namespace ncr {
 
@@ -19,16 +22,16 @@ namespace {
 
 Result<std::string> read_to_end(const Fd& fd, const char* path) {
   std::string text;
-  size_t used = 0;
-  for (;;) {
-    text.resize(used + (used < 4096 ? 4096 : used));
-    ssize_t got =
-        TRY(SYSCALL(::read(fd.get(), text.data() + used, text.size() - used), "read %s", path));
-    if (got == 0) break;
-    used += static_cast<size_t>(got);
+  char buffer[16 << 10];
+  for (size_t used = 0;;) {
+    const auto got = static_cast<size_t>(
+        TRY(SYSCALL(::read(fd.get(), buffer + used, sizeof buffer - used), "read %s", path)));
+    used += got;
+    if (got > 0 && used < sizeof buffer) continue;
+    text.append(buffer, used);
+    if (got == 0) return text;
+    used = 0;
   }
-  text.resize(used);
-  return text;
 }
 
 }  // namespace
@@ -61,6 +64,26 @@ Result<std::string> read_link_at(const Fd& dir, const char* path) {
   ssize_t length =
       TRY(SYSCALL(::readlinkat(dir.get(), path, target, sizeof target), "readlink %s", path));
   return std::string(target, static_cast<size_t>(length));
+}
+
+// Not readdir(3), whose buffer is allocated anew for each of thousands of small directories.
+Result<std::vector<int>> numbered_entries(const Fd& parent, const char* path) {
+  Fd directory = TRY(open_at(parent, path, O_RDONLY | O_DIRECTORY));
+  std::vector<int> numbers;
+  alignas(dirent64) char buffer[8192];
+  for (;;) {
+    const ssize_t size =
+        TRY(SYSCALL(::getdents64(directory.get(), buffer, sizeof buffer), "list %s", path));
+    if (size == 0) return numbers;
+    for (ssize_t at = 0; at < size;) {
+      const auto* entry = reinterpret_cast<const dirent64*>(buffer + at);
+      at += entry->d_reclen;
+      const std::string_view name = entry->d_name;
+      int number = 0;
+      auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+      if (error == std::errc() && end == name.data() + name.size()) numbers.push_back(number);
+    }
+  }
 }
 
 Result<> pread_exact(const Fd& fd, void* data, size_t size, uint64_t offset) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cerrno>
+#include <vector>
 
 #include "engine/base/fd.h"
 #include "engine/base/result.h"
@@ -32,6 +33,9 @@ Result<Fd> open_at(const Fd& dir, const char* path, int flags,
 Result<std::string> read_file(const char* path);  // whole, also from /proc
 Result<std::string> read_file_at(const Fd& dir, const char* path);
 Result<std::string> read_link_at(const Fd& dir, const char* path);
+// The entries of a directory of /proc that are numbers, in the kernel's order: ascending for /proc,
+// /proc/PID/fd and /proc/PID/fdinfo.
+Result<std::vector<int>> numbered_entries(const Fd& parent, const char* path);
 Result<> read_exact(const Fd& fd, void* data, size_t size);  // EOF before size is an error
 Result<> pread_exact(const Fd& fd, void* data, size_t size, uint64_t offset);
 Result<> write_all(const Fd& fd, const void* data, size_t size);

@@ -167,7 +167,8 @@ Result<> PagePump::copy(CopyJob* job, Buffer& buffer) {
 
 Result<> PagePump::read(CopyJob* job, char* pages) {
   if (job->pid == 0) return read_object(*job->object, job->runs, pages);
-  Result<> done = read_pages(job->pid, job->runs, pages);
+  const Mapped mapped = job->mapped_once ? Mapped::kOnce : Mapped::kUnknown;
+  Result<> done = read_pages(job->pid, job->runs, pages, mapped);
   if (!done.ok() && job->may_vanish) {
     read_what_is_left(job->pid, &job->runs, pages);
     return {};

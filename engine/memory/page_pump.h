@@ -26,6 +26,7 @@ struct CopyJob {
   RunSet runs;                              // addresses, or offsets in the object
   const schema::PageMap* parent = nullptr;  // what the parent image has of this task or object
   bool remote = false;                      // pages that are not stored but served
+  bool mapped_once = false;                 // every page is known to be mapped by this task only
   bool may_vanish = false;        // the task runs: what cannot be read (any more) is left out
   std::vector<PlacedRun> placed;  // the answer
   char* staged = nullptr;         // the pages, if they were read and not written yet

@@ -91,10 +91,20 @@ Result<> read_both_ways(pid_t pid, const RunSet& pages, char* to) {
   return read_gently(pid, several);
 }
 
+Result<> read_mapped_once(pid_t pid, const RunSet& pages, char* to) {
+  std::vector<Piece> pieces;
+  for (const AddressRun& run : pages) {
+    pieces.push_back({run.start, to, run.pages * kPageSize});
+    to += run.pages * kPageSize;
+  }
+  return read_fast(pid, std::move(pieces));
+}
+
 }  // namespace
 
-Result<> read_pages(pid_t pid, const RunSet& pages, char* to) {
-  Result<> done = read_both_ways(pid, pages, to);
+Result<> read_pages(pid_t pid, const RunSet& pages, char* to, Mapped mapped) {
+  Result<> done =
+      mapped == Mapped::kOnce ? read_mapped_once(pid, pages, to) : read_both_ways(pid, pages, to);
   if (done.ok()) return {};
   int why = done.error().os_error();
   if (why == ESRCH || why == ENOENT) return Error::gone(strf("process %d is gone", pid));

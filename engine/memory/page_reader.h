@@ -8,7 +8,10 @@
 
 namespace ncr {
 
+// What is known of who maps them: pages that are mapped once can be read the fast way.
+enum class Mapped { kUnknown, kOnce };
+
 // All of `pages`, one behind the other, to `to`. kGone: the process does not exist (any more).
-Result<> read_pages(pid_t pid, const RunSet& pages, char* to);
+Result<> read_pages(pid_t pid, const RunSet& pages, char* to, Mapped mapped = Mapped::kUnknown);
 
 }  // namespace ncr

@@ -56,6 +56,7 @@ struct Source {
   schema::PageMap* map = nullptr;
   std::deque<CopyJob> jobs;       // by address
   std::vector<SharedRun> shared;  // by address
+  RunSet mapped_once;             // pages that are known to be
   std::deque<CopyJob> late_jobs;  // of what turned out not to be shared
   std::deque<CopyJob> lazy_jobs;  // of what a lazy restore may ask for later
   const schema::PageMap* parent = nullptr;
@@ -162,14 +163,21 @@ void PageStore::Impl::keep(std::string of_chunk) {
 
 void PageStore::Impl::copy(const RunSet& runs, Source& source, std::deque<CopyJob>* jobs) {
   cut_into_jobs(runs, source, jobs);
-  for (CopyJob& job : *jobs) pump.add(&job);
+  for (CopyJob& job : *jobs) {
+    job.mapped_once = std::all_of(job.runs.begin(), job.runs.end(), [&](const AddressRun& run) {
+      return contains(source.mapped_once, run);
+    });
+    pump.add(&job);
+  }
 }
 
 Result<> PageStore::Impl::split(Source& source, const RunSet& pages) {
   stats.pages_scanned += count_pages(pages);
   // A frame says nothing about a page that is being written to.
   if (options.tasks == TasksMeanwhile::kStandStill) {
-    source.shared = TRY(identity.add(source.pid, pages));
+    FoundPages found = TRY(identity.add(source.pid, pages));
+    source.shared = std::move(found.shared);
+    source.mapped_once = std::move(found.mapped_once);
     tasks.push_back(&source);
   }
   copy(difference(pages, pages_of(source.shared)), source, &source.jobs);

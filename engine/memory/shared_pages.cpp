@@ -102,12 +102,15 @@ struct SharedPages::Impl {
   RunSet in_use;                 // by any task
   FirstOwners owners;
 
-  // Keys of those of `pages` that may be shared.
+  // Keys of those of `pages` that may be shared; those that nobody else maps are added to
+  // `mapped_once`, if it is not null.
   template <class F>
-  Result<> for_each_key(pid_t pid, const RunSet& pages, F see) {
+  Result<> for_each_key(pid_t pid, const RunSet& pages, F see, RunSet* mapped_once = nullptr) {
     Fd pagemap = TRY(open_pagemap(pid));
     RunSet candidates;
     TRY(read_entries(pagemap, pages, [&](uint64_t address, PageEntry entry) {
+      if (mapped_once != nullptr && entry.present() && entry.exclusive())
+        append(mapped_once, address, address + kPageSize);
       if (!may_be_shared(entry)) return;
       if (key == PageKey::kFrame && entry.frame() == 0) key = PageKey::kContent;
       if (key == PageKey::kFrame) {
@@ -164,23 +167,24 @@ SharedPages::SharedPages(PageKey key) : impl_(std::make_unique<Impl>()) {
 SharedPages::SharedPages(SharedPages&&) noexcept = default;
 SharedPages::~SharedPages() = default;
 
-Result<std::vector<SharedRun>> SharedPages::add(pid_t pid, const RunSet& pages) {
+Result<FoundPages> SharedPages::add(pid_t pid, const RunSet& pages) {
   auto self = static_cast<uint32_t>(impl_->tasks.size());
   RunSet contested = intersection(pages, impl_->in_use);
   TRY(impl_->read_earlier(contested));
-  std::vector<SharedRun> shared;
-  TRY(impl_->for_each_key(pid, contested, [&](uint64_t address, uint64_t key) {
+  FoundPages result;
+  auto see = [&](uint64_t address, uint64_t key) {
     std::optional<FirstOwners::Owner> owner = impl_->owners.find(key);
     if (!owner) {
       impl_->owners.add(key, {self, address});
     } else if (owner->address == address) {
-      append_shared(&shared, address, owner->task);
+      append_shared(&result.shared, address, owner->task);
     }
-  }));
+  };
+  TRY(impl_->for_each_key(pid, contested, see, &result.mapped_once));
   impl_->in_use = set_union(impl_->in_use, pages);
   impl_->tasks.push_back({pid, difference(pages, contested)});
   if (!impl_->tasks.back().unread.empty()) impl_->unread.push_back(self);
-  return shared;
+  return result;
 }
 
 Result<RunSet> SharedPages::moved(uint32_t owner, const RunSet& pages) {

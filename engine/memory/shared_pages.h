@@ -25,15 +25,20 @@ struct SharedRun {
   uint32_t owner = 0;
 };
 
+struct FoundPages {
+  std::vector<SharedRun> shared;  // with an earlier task, ascending
+  RunSet mapped_once;             // of those that were looked at, what nobody else maps
+};
+
 class SharedPages {
  public:
   explicit SharedPages(PageKey key);
   SharedPages(SharedPages&&) noexcept;
   ~SharedPages();
 
-  // Enters the private pages of one more task; returns those that an earlier one has as well,
-  // ascending. Looks only at pages whose addresses are in use in another task.
-  Result<std::vector<SharedRun>> add(pid_t pid, const RunSet& pages);
+  // Enters the private pages of one more task. Looks only at pages whose addresses are in use in
+  // another task.
+  Result<FoundPages> add(pid_t pid, const RunSet& pages);
 
   // Page frames can move (compaction, KSM) between the moment an owner was looked at and the moment
   // another task was, so equal numbers may have lied. Returns which of these pages of `owner` are

@@ -5,7 +5,6 @@
 // answers those. Runs in the engine; targets are only looked at.
 #include "engine/resources/file_table.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <unistd.h>
@@ -41,46 +40,6 @@ Key key_of(const FdProbe& probe) {
   bool anonymous = probe.link.starts_with("anon_inode:");
   return {probe.stat.st_dev, probe.stat.st_ino, anonymous ? probe.link : std::string()};
 }
-
-// /proc/PID/fdinfo, once: the numbers and what is said of each.
-class FdinfoDir {
- public:
-  static Result<FdinfoDir> open(const Task& task) {
-    Fd fd = TRY(sys::open_at(task.proc, "fdinfo", O_RDONLY | O_DIRECTORY));
-    DIR* dir = ::fdopendir(fd.get());
-    if (dir == nullptr) return Error::system(ENOMEM, "fdopendir");
-    (void)fd.release();
-    return FdinfoDir(dir);
-  }
-
-  std::vector<int> numbers() const {
-    std::vector<int> numbers;
-    while (const dirent* entry = ::readdir(dir_.get()))
-      if (entry->d_name[0] != '.') numbers.push_back(std::atoi(entry->d_name));
-    std::sort(numbers.begin(), numbers.end());
-    return numbers;
-  }
-
-  // The kernel prints it in one go, so a read that does not fill the buffer has all of it.
-  Result<std::string> read(int number) const {
-    std::string name = std::to_string(number);
-    int fd = TRY(SYSCALL(::openat(::dirfd(dir_.get()), name.c_str(), O_RDONLY | O_CLOEXEC),
-                         "open fdinfo/%s", name.c_str()));
-    Fd file(fd);
-    char buffer[1024];
-    ssize_t got = TRY(SYSCALL(::read(fd, buffer, sizeof buffer), "read fdinfo/%s", name.c_str()));
-    if (static_cast<size_t>(got) < sizeof buffer)
-      return std::string(buffer, static_cast<size_t>(got));
-    return sys::read_file(strf("/proc/self/fd/%d", fd).c_str());
-  }
-
- private:
-  struct Close {
-    void operator()(DIR* dir) const { ::closedir(dir); }
-  };
-  explicit FdinfoDir(DIR* dir) : dir_(dir) {}
-  std::unique_ptr<DIR, Close> dir_;
-};
 
 Result<> take_info(const std::string& text, FdProbe& probe) {
   FdInfo info = TRY(parse_fdinfo(text));
@@ -351,10 +310,8 @@ Result<> FileTable::add_task(const Task& task, const std::vector<int>& skip, sch
     return {};
   }
   impl_->tables.insert(impl_->tables.begin() + static_cast<ptrdiff_t>(index), self);
-  FdinfoDir directory = TRY(FdinfoDir::open(task));
-  for (int number : directory.numbers()) {
+  for (const auto& [number, fdinfo] : *TRY(task.descriptors())) {
     if (std::find(skip.begin(), skip.end(), number) != skip.end()) continue;
-    std::string fdinfo = TRY(directory.read(number));
     FdInfo info = TRY_WHILE(parse_fdinfo(fdinfo), "fd %d", number);
     uint32_t id = TRY(impl_->intern_number(*this, task, number, fdinfo, blockers));
     if (id == 0) continue;

@@ -43,6 +43,10 @@ struct ChildTask {
 struct TaskRoom {
   const char* name = nullptr;
 
+  // Dump, engine, on any thread: what the hooks below ask of /proc is read into the task's
+  // snapshot, several tasks at a time. A failure shows when they ask.
+  void (*read_ahead)(const Task&) = nullptr;
+
   // Dump, before anything is touched: names what this room cannot do. Runs in the engine, with
   // every thread stopped in its own registers.
   Result<> (*preflight)(const Task&, Blockers&) = nullptr;

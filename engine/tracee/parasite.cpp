@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 
 #include <cstddef>
+#include <optional>
 
 #include "arch/arch.h"
 #include "engine/base/turns.h"
@@ -87,6 +88,7 @@ struct Parasite::Impl {
   arch::Registers own{};  // as found, out of any restartable sequence
   uint64_t mask = 0;
   KnownVdso vdso;
+  std::optional<RemotePatch> patch;
   RemoteAddress place;  // of the springboard, 0 if none is there
   arch::LeaderBoard board{};
   bool moved = false;    // registers or mask are not the leader's own
@@ -152,8 +154,9 @@ Result<> Parasite::Impl::lay_springboard() {
         strf("task %d: its code is out of reach of the place from which to return to it", pid));
   std::string bytes(reinterpret_cast<const char*>(kSpringboardMagic), sizeof kSpringboardMagic);
   bytes.append(board.bytes.begin(), board.bytes.end());
+  patch = TRY(RemotePatch::open(pid));
   place = free_place;
-  return patch_remote(pid, place, bytes.data(), bytes.size());
+  return patch->write(place, bytes.data(), bytes.size());
 }
 
 // The registers change before the mask does: only the springboard puts the mask back.
@@ -269,7 +272,7 @@ Result<> Parasite::Impl::run_datagram_in_thread(SeizedThread& thread, uint32_t n
     return Error::unsupported(
         strf("thread %d: its code is out of reach of the place from which to return to it",
              thread.tid()));
-  TRY(patch_remote(pid, slot, out.bytes.data(), out.bytes.size()));
+  TRY(patch->write(slot, out.bytes.data(), out.bytes.size()));
 
   const std::string_view request = batch.encoded(datagram);
   parasite::Session session = make_session(area, thread_block(), out.leave, arch::flags(its_own));
@@ -328,7 +331,7 @@ Result<> Parasite::Impl::leave() {
   }
   if (place.value != 0) {
     const char zeroes[kSpringboardSize] = {};
-    TRY(patch_remote(pid, place, zeroes, sizeof zeroes));
+    TRY(patch->write(place, zeroes, sizeof zeroes));
     place = {};
   }
   return {};

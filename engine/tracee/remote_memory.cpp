@@ -44,9 +44,12 @@ Result<> write_remote(pid_t pid, RemoteAddress to, const void* from, size_t size
   return copy(pid, Direction::kWrite, to, const_cast<void*>(from), size);
 }
 
-Result<> patch_remote(pid_t pid, RemoteAddress to, const void* from, size_t size) {
-  Fd memory = TRY(sys::open(strf("/proc/%d/mem", pid).c_str(), O_WRONLY));
-  TRY_WHILE(sys::pwrite_all(memory, from, size, to.value), "patch task %d at %#lx", pid,
+Result<RemotePatch> RemotePatch::open(pid_t pid) {
+  return RemotePatch(TRY(sys::open(strf("/proc/%d/mem", pid).c_str(), O_WRONLY)));
+}
+
+Result<> RemotePatch::write(RemoteAddress to, const void* from, size_t size) const {
+  TRY_WHILE(sys::pwrite_all(memory_, from, size, to.value), "patch a task's memory at %#lx",
             static_cast<unsigned long>(to.value));
   return {};
 }

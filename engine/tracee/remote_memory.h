@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "engine/base/fd.h"
 #include "engine/base/ids.h"
 #include "engine/base/result.h"
 
@@ -11,7 +12,16 @@ namespace ncr {
 Result<> read_remote(pid_t pid, RemoteAddress from, void* to, size_t size);  // process_vm_readv
 Result<> write_remote(pid_t pid, RemoteAddress to, const void* from,
                       size_t size);  // process_vm_writev
-Result<> patch_remote(pid_t pid, RemoteAddress to, const void* from,
-                      size_t size);  // /proc/PID/mem: also read-only text
+
+// Writes through /proc/PID/mem, also to read-only text, which becomes the task's own copy.
+class RemotePatch {
+ public:
+  static Result<RemotePatch> open(pid_t pid);
+  Result<> write(RemoteAddress to, const void* from, size_t size) const;
+
+ private:
+  explicit RemotePatch(Fd memory) : memory_(std::move(memory)) {}
+  Fd memory_;
+};
 
 }  // namespace ncr

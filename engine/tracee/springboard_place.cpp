@@ -101,6 +101,33 @@ bool is_zero(std::string_view bytes) {
   return std::all_of(bytes.begin(), bytes.end(), [](char byte) { return byte == 0; });
 }
 
+// The end of the last byte that the headers account for, a multiple of 16; 0: it is no such file.
+size_t end_of_contents(std::string_view image) {
+  Elf64_Ehdr header;
+  if (image.size() < sizeof header) return 0;
+  std::memcpy(&header, image.data(), sizeof header);
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64)
+    return 0;
+  uint64_t used = std::max(header.e_shoff + uint64_t{header.e_shnum} * header.e_shentsize,
+                           header.e_phoff + uint64_t{header.e_phnum} * header.e_phentsize);
+  for (unsigned index = 0; index < header.e_shnum; index++) {
+    Elf64_Shdr section;
+    const uint64_t at = header.e_shoff + uint64_t{index} * header.e_shentsize;
+    if (at > image.size() || image.size() - at < sizeof section) return 0;
+    std::memcpy(&section, image.data() + at, sizeof section);
+    if (section.sh_type != SHT_NOBITS) used = std::max(used, section.sh_offset + section.sh_size);
+  }
+  for (unsigned index = 0; index < header.e_phnum; index++) {
+    Elf64_Phdr segment;
+    const uint64_t at = header.e_phoff + uint64_t{index} * header.e_phentsize;
+    if (at > image.size() || image.size() - at < sizeof segment) return 0;
+    std::memcpy(&segment, image.data() + at, sizeof segment);
+    used = std::max(used, segment.p_offset + std::max(segment.p_filesz, segment.p_memsz));
+  }
+  const uint64_t end = (used + 15) & ~uint64_t{15};
+  return end > image.size() ? 0 : end;
+}
+
 // A thread that an engine's death caught half way out would be lost if the code under it changed.
 Result<> nobody_inside(pid_t pid, uint64_t start, uint64_t end) {
   std::error_code ignored;
@@ -146,35 +173,21 @@ Result<RemoteAddress> in_text(pid_t pid, const Mapping& text, size_t size) {
 }  // namespace
 
 size_t unused_tail_of_vdso(std::string_view image, size_t size) {
-  Elf64_Ehdr header;
-  if (image.size() < sizeof header) return 0;
-  std::memcpy(&header, image.data(), sizeof header);
-  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64)
-    return 0;
-  uint64_t used = std::max(header.e_shoff + uint64_t{header.e_shnum} * header.e_shentsize,
-                           header.e_phoff + uint64_t{header.e_phnum} * header.e_phentsize);
-  for (unsigned index = 0; index < header.e_shnum; index++) {
-    Elf64_Shdr section;
-    const uint64_t at = header.e_shoff + uint64_t{index} * header.e_shentsize;
-    if (at > image.size() || image.size() - at < sizeof section) return 0;
-    std::memcpy(&section, image.data() + at, sizeof section);
-    if (section.sh_type != SHT_NOBITS) used = std::max(used, section.sh_offset + section.sh_size);
-  }
-  for (unsigned index = 0; index < header.e_phnum; index++) {
-    Elf64_Phdr segment;
-    const uint64_t at = header.e_phoff + uint64_t{index} * header.e_phentsize;
-    if (at > image.size() || image.size() - at < sizeof segment) return 0;
-    std::memcpy(&segment, image.data() + at, sizeof segment);
-    used = std::max(used, segment.p_offset + std::max(segment.p_filesz, segment.p_memsz));
-  }
-  const uint64_t start = (used + 15) & ~uint64_t{15};
-  if (start > image.size() || image.size() - start < size) return 0;
+  const size_t start = end_of_contents(image);
+  if (start == 0 || image.size() - start < size) return 0;
   const std::string_view tail = image.substr(start, size);
   return is_zero(tail) || is_ours(tail) ? start : 0;
 }
 
+KnownVdso known_vdso(uint64_t start, std::string_view image) {
+  const size_t end = end_of_contents(image);
+  return {start, image.size(), end != 0 && is_zero(image.substr(end)) ? end : 0};
+}
+
 Result<RemoteAddress> find_springboard_place(pid_t pid, KnownVdso known, size_t size) {
   Mapping vdso{known.start, known.start + known.size, false, true};
+  if (known.zeroes != 0 && known.size - known.zeroes >= size)
+    return RemoteAddress{known.start + known.zeroes};
   if (known.size == 0) vdso = TRY(vdso_by_query(pid));
   RemoteAddress place = TRY(in_vdso(pid, vdso, size));
   if (place.value != 0) return place;

@@ -12,13 +12,17 @@ namespace ncr {
 // again.
 constexpr unsigned char kSpringboardMagic[8] = {'n', 'a', 't', 'i', 'v', 'e', 'c', 'r'};
 
-// Where a stopped task has its vDSO, if that is known already.
+// What is known already of a stopped task's vDSO.
 struct KnownVdso {
   uint64_t start = 0;
   uint64_t size = 0;
+  uint64_t zeroes = 0;  // where its end of nothing but zeroes begins, an offset; 0: not known
 };
 
 Result<RemoteAddress> find_springboard_place(pid_t pid, KnownVdso known, size_t size);
+
+// Pure: what `image`, the vDSO at `start`, spares find_springboard_place().
+KnownVdso known_vdso(uint64_t start, std::string_view image);
 
 // Pure: where a run of `size` unused bytes begins in the image of a vDSO (aligned to 16), 0 if
 // there is none.

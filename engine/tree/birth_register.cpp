@@ -29,7 +29,7 @@ BirthRegister::~BirthRegister() {
 Result<std::unordered_map<pid_t, pid_t>> outer_threads(pid_t outer, size_t depth) {
   std::unordered_map<pid_t, pid_t> by_inner;
   const std::string directory = strf("/proc/%d/task", outer);
-  std::vector<pid_t> tids = TRY(numbered_entries(Fd(), directory.c_str()));
+  std::vector<pid_t> tids = TRY(sys::numbered_entries(Fd(), directory.c_str()));
   for (pid_t tid : tids) {
     std::string text = TRY(sys::read_file(strf("%s/%d/status", directory.c_str(), tid).c_str()));
     proc::Status status = TRY(proc::parse_status(text));

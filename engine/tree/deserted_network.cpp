@@ -14,7 +14,7 @@ Result<bool> is_deserted(uint64_t net_namespace_inode) {
   const std::string link = strf("net:[%llu]", static_cast<unsigned long long>(net_namespace_inode));
   const std::string mounts = TRY(sys::read_file("/proc/self/mountinfo"));
   if (mounts.find(" " + link + " ") != std::string::npos) return false;
-  const std::vector<pid_t> processes = TRY(numbered_entries(Fd(), "/proc"));
+  const std::vector<pid_t> processes = TRY(sys::numbered_entries(Fd(), "/proc"));
   for (pid_t pid : processes) {
     // A process that is gone, or dead, is in none.
     Result<std::string> theirs = sys::read_link_at(Fd(), strf("/proc/%d/ns/net", pid).c_str());

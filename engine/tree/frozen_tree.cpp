@@ -20,7 +20,9 @@
 #include <optional>
 #include <set>
 
+#include "engine/base/parallel.h"
 #include "engine/base/phase_clock.h"
+#include "engine/base/quiet_thread.h"
 #include "engine/base/turns.h"
 #include "engine/tree/cgroup_freezer.h"
 #include "engine/tree/process_table.h"
@@ -66,7 +68,8 @@ bool seized(const Task& task, pid_t tid) {
 }  // namespace
 
 struct FrozenTree::Impl {
-  explicit Impl(const DumpRequest& of) : request(of) {}
+  explicit Impl(const DumpRequest& of)
+      : request(of), threads(worker_threads(of.threads)), table(threads) {}
   ~Impl() { (void)let_go(); }
 
   Result<> stop_everything();
@@ -92,6 +95,7 @@ struct FrozenTree::Impl {
   Result<> wait_deaths();
 
   DumpRequest request;
+  const unsigned threads;  // that share what is done for every task
   uint64_t deadline = 0;
   uint64_t since = 0;
   std::optional<CgroupFreezer> cgroup;
@@ -115,9 +119,16 @@ Result<Task> FrozenTree::Impl::open_task(const proc::Stat& stat) const {
 // Opens what is new in the tree. If a task exited meanwhile, the next look says who has its
 // children.
 Result<> FrozenTree::Impl::adopt(const std::vector<const proc::Stat*>& members) {
-  for (const proc::Stat* stat : members) {
-    if (index.contains(stat->pid)) continue;
-    Result<Task> task = open_task(*stat);
+  std::vector<const proc::Stat*> unknown;
+  for (const proc::Stat* stat : members)
+    if (!index.contains(stat->pid)) unknown.push_back(stat);
+  std::vector<std::optional<Result<Task>>> opened(unknown.size());
+  TRY(in_parallel(unknown.size(), threads, [&](size_t i) -> Result<> {
+    opened[i].emplace(open_task(*unknown[i]));
+    return {};
+  }));
+  for (std::optional<Result<Task>>& one : opened) {
+    Result<Task>& task = *one;
     if (!task.ok()) {
       if (task.error().code() == ErrorCode::kGone || task.error().os_error() == ENOENT) {
         someone_vanished = true;
@@ -128,7 +139,7 @@ Result<> FrozenTree::Impl::adopt(const std::vector<const proc::Stat*>& members) 
             "a large tree takes two descriptors for every task: raise RLIMIT_NOFILE");
       return task.take_error();
     }
-    index[stat->pid] = tasks.size();
+    index[task.value().pid] = tasks.size();
     tasks.push_back(task.take());
   }
   return {};
@@ -166,7 +177,7 @@ Result<> FrozenTree::Impl::seize_new_threads() {
     if (!first && task.threads.size() + (stat.dead() ? 1 : 0) >= expected) continue;
     std::vector<pid_t> tids{task.pid};
     if (!first || stat.threads != 1) {
-      Result<std::vector<pid_t>> listing = numbered_entries(task.proc, "task");
+      Result<std::vector<pid_t>> listing = sys::numbered_entries(task.proc, "task");
       if (!listing.ok()) continue;
       tids = listing.take();
     }
@@ -233,8 +244,12 @@ Result<bool> FrozenTree::Impl::wait_stops(uint64_t patience) {
 // not hold.
 Result<bool> FrozenTree::Impl::refresh() {
   bool complete = true;
+  TRY(in_parallel(tasks.size(), threads, [this](size_t i) -> Result<> {
+    tasks[i].snapshot = {};
+    (void)tasks[i].stat();
+    return {};
+  }));
   for (Task& task : tasks) {
-    task.snapshot = {};
     Result<const proc::Stat*> read = task.stat();
     if (!read.ok()) {  // reaped meanwhile
       table.erase(task.pid);
@@ -385,7 +400,7 @@ Result<> FrozenTree::Impl::let_go() {
   tasks.clear();
   index.clear();
   listed.clear();
-  table = {};
+  table = ProcessTable(threads);
   since = 0;
   return put_back.ok() ? std::move(released) : std::move(put_back);
 }

@@ -10,6 +10,7 @@
 #include "engine/base/sys.h"
 #include "engine/request.h"
 #include "engine/tracee/seized_thread.h"
+#include "engine/tracee/springboard_place.h"
 #include "engine/tree/proc_snapshot.h"
 #include "task.pb.h"
 
@@ -28,6 +29,7 @@ struct Task {
   Fd pidfd;
   Fd proc;                            // /proc/PID
   std::vector<SeizedThread> threads;  // leader first, all stopped; empty for a zombie
+  mutable KnownVdso vdso;             // as its room saw it, for the parasite
   mutable ProcSnapshot snapshot;      // filled by stat() and status(), once everything stands still
 
   SeizedThread& leader() { return threads.front(); }
@@ -38,6 +40,9 @@ struct Task {
     return snapshot.text(proc, file);
   }  // of /proc/PID
   Result<const std::string*> proc_link(const char* file) const { return snapshot.link(proc, file); }
+  Result<const ProcSnapshot::Descriptors*> descriptors() const {
+    return snapshot.descriptors(proc);
+  }
   bool alive() const { return state != schema::TASK_ZOMBIE; }
 };
 

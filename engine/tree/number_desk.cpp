@@ -146,7 +146,7 @@ class Clerk {
     std::reverse(wanted.begin(), wanted.end());
     const std::string folder =
         desk_.thread == 0 ? "/proc" : strf("/proc/%d/task", born_.outer(desk_.task));
-    Result<std::vector<pid_t>> entries = numbered_entries(Fd(), folder.c_str());
+    Result<std::vector<pid_t>> entries = sys::numbered_entries(Fd(), folder.c_str());
     return entries.ok() && std::any_of(entries.value().begin(), entries.value().end(),
                                        [&](pid_t pid) { return has(folder, pid, wanted); });
   }

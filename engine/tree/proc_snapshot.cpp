@@ -54,4 +54,15 @@ Result<const std::string*> ProcSnapshot::link(const Fd& proc, const char* file) 
   return &links_.emplace(file, std::move(target)).first->second;
 }
 
+Result<const ProcSnapshot::Descriptors*> ProcSnapshot::descriptors(const Fd& proc) {
+  if (descriptors_) return &*descriptors_;
+  Descriptors all;
+  Fd directory = TRY(sys::open_at(proc, "fdinfo", O_PATH | O_DIRECTORY));
+  for (int number : TRY(sys::numbered_entries(directory, ".")))
+    all.emplace_back(number,
+                     TRY_WHILE(read_once(directory, std::to_string(number).c_str()), "fdinfo"));
+  descriptors_ = std::move(all);
+  return &*descriptors_;
+}
+
 }  // namespace ncr

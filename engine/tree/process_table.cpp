@@ -6,15 +6,15 @@
 // own ancestors.
 #include "engine/tree/process_table.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <unordered_map>
+
+#include "engine/base/parallel.h"
 
 namespace ncr {
 namespace {
@@ -24,10 +24,6 @@ pid_t parse_pid(std::string_view text) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
   return error == std::errc() && end == text.data() + text.size() ? pid : 0;
 }
-
-struct CloseDirectory {
-  void operator()(DIR* directory) const { ::closedir(directory); }
-};
 
 }  // namespace
 
@@ -45,39 +41,39 @@ Result<pid_t> read_last_pid() {
   return parse_loadavg(text);
 }
 
-Result<std::vector<pid_t>> numbered_entries(const Fd& parent, const char* path) {
-  Fd fd = TRY(sys::open_at(parent, path, O_RDONLY | O_DIRECTORY));
-  std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd.release()));
-  std::vector<pid_t> pids;
-  while (const dirent* entry = ::readdir(directory.get()))
-    if (pid_t pid = parse_pid(entry->d_name); pid > 0) pids.push_back(pid);
-  return pids;
-}
-
 // A process that exits meanwhile is as if it had never been.
-Result<> ProcessTable::read_process(pid_t pid, Stats* into) {
-  if (!proc_.valid()) proc_ = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
+Result<std::optional<proc::Stat>> ProcessTable::read_process(pid_t pid) const {
   char path[32];
   std::snprintf(path, sizeof path, "%d/stat", pid);
   const int fd = ::openat(proc_.get(), path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return {};
+  if (fd < 0) return std::optional<proc::Stat>();
   Fd file(fd);
   char text[2048];  // the kernel writes it in one go, below 1 kB
   Result<ssize_t> size = SYSCALL(::read(fd, text, sizeof text), "read /proc/%s", path);
-  if (!size.ok() || size.value() == 0) return {};
-  proc::Stat stat = TRY(proc::parse_stat({text, static_cast<size_t>(size.value())}));
-  into->insert_or_assign(into->end(), pid, std::move(stat));
+  if (!size.ok() || size.value() == 0) return std::optional<proc::Stat>();
+  return std::optional(TRY(proc::parse_stat({text, static_cast<size_t>(size.value())})));
+}
+
+Result<> ProcessTable::open_proc() {
+  if (!proc_.valid()) proc_ = TRY(sys::open("/proc", O_PATH | O_DIRECTORY));
   return {};
 }
 
 Result<> ProcessTable::scan() {
-  std::vector<pid_t> pids = TRY(numbered_entries(Fd(), "/proc"));
+  TRY(open_proc());
+  std::vector<pid_t> pids = TRY(sys::numbered_entries(Fd(), "/proc"));
+  std::vector<std::optional<proc::Stat>> read(pids.size());
+  auto read_one = [&](size_t i) -> Result<> {
+    if (!stats_.contains(pids[i])) read[i] = TRY(read_process(pids[i]));
+    return {};
+  };
+  TRY(in_parallel(pids.size(), threads_, read_one));
   Stats found;
-  for (pid_t pid : pids) {
-    if (auto known = stats_.find(pid); known != stats_.end())
-      found.insert(stats_.extract(known));
-    else
-      TRY(read_process(pid, &found));
+  for (size_t i = 0; i < pids.size(); i++) {
+    if (auto known = stats_.find(pids[i]); known != stats_.end())
+      found.insert(found.end(), stats_.extract(known));
+    else if (read[i])
+      found.emplace_hint(found.end(), pids[i], std::move(*read[i]));
   }
   stats_ = std::move(found);
   return {};
@@ -90,15 +86,14 @@ Result<bool> ProcessTable::scan_pids(pid_t after, pid_t last) {
   constexpr pid_t kMany = 64;
   constexpr pid_t kInFlight = 8;
   if (last < after || last - after > kMany) return false;
+  TRY(open_proc());
   for (pid_t pid = std::max(after - kInFlight, 0) + 1; pid <= last; pid++) {
     if (stats_.contains(pid)) continue;
-    TRY(read_process(pid, &stats_));
-    auto found = stats_.find(pid);
-    if (found == stats_.end()) continue;
-    if (!sys::pidfd_open(pid).ok())
-      stats_.erase(found);
-    else if (found->second.ppid != 0 && !stats_.contains(found->second.ppid))
-      return false;
+    std::optional<proc::Stat> found = TRY(read_process(pid));
+    if (!found || !sys::pidfd_open(pid).ok()) continue;
+    const pid_t parent = found->ppid;
+    stats_.emplace(pid, std::move(*found));
+    if (parent != 0 && !stats_.contains(parent)) return false;
   }
   return true;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -15,13 +16,12 @@ namespace ncr {
 Result<pid_t> parse_loadavg(std::string_view text);
 Result<pid_t> read_last_pid();
 
-// The entries of a directory like /proc or /proc/PID/task that are numbers, in the kernel's order:
-// ascending there.
-Result<std::vector<pid_t>> numbered_entries(const Fd& parent, const char* path);
-
 class ProcessTable {
  public:
   using Stats = std::map<pid_t, proc::Stat>;
+
+  // `threads` share the reading of many processes.
+  explicit ProcessTable(unsigned threads = 1) : threads_(threads) {}
 
   // Reads the processes that were not there at the last scan, and forgets those that are gone.
   Result<> scan();
@@ -36,7 +36,10 @@ class ProcessTable {
   const Stats& stats() const { return stats_; }
 
  private:
-  Result<> read_process(pid_t pid, Stats* into);
+  Result<> open_proc();
+  Result<std::optional<proc::Stat>> read_process(pid_t pid) const;
+
+  unsigned threads_;
   Stats stats_;
   Fd proc_;
 };

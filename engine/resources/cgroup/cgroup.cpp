@@ -21,7 +21,9 @@
 
 namespace ncr::cgroup {
 
-extern const TaskRoom kRoom = {.name = "cgroup"};  // what it says, it says of the whole tree
+// What else it says, it says of the whole tree.
+extern const TaskRoom kRoom = {
+    .name = "cgroup", .read_ahead = [](const Task& task) { (void)task.proc_text("cgroup"); }};
 
 Result<std::string> memberships_seen_from(const Fd& cgroup_namespace, const Fd& proc) {
   Result<std::string> text = Error::gone("no thread");

@@ -170,7 +170,7 @@ Result<std::vector<Place>> places_of(const std::vector<Task>& tasks, Blockers& b
   for (size_t i = 0; i < tasks.size(); i++) {
     const Task& task = tasks[i];
     if (!task.alive()) continue;
-    const std::string text = TRY(sys::read_file_at(task.proc, "cgroup"));
+    const std::string& text = *TRY(task.proc_text("cgroup"));
     places.push_back({i, -1, TRY(parse_memberships(text))});
     if (text == own) continue;
     all_here = false;

@@ -7,7 +7,6 @@
 // the kernel always adds: if one of these comes before the program rearms it, it is reported early.
 // Edge-triggered items report once more if they are ready. dump runs in the engine, open and
 // connect in the child.
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/epoll.h>
@@ -43,16 +42,8 @@ Result<bool> is_target(const Item& item, pid_t pid, int number) {
 Result<uint32_t> find_in_task(FileTable& files, const Task& task, const Item& item) {
   int registered = static_cast<int>(item.slot.tfd);
   if (TRY(is_target(item, task.pid, registered))) return files.id_of(task, FdNumber{registered});
-  Fd fd = TRY(sys::open_at(task.proc, "fd", O_RDONLY | O_DIRECTORY));
-  DIR* dir = ::fdopendir(fd.get());
-  if (dir == nullptr) return Error::system(ENOMEM, "fdopendir");
-  (void)fd.release();
-  Undo close([dir] { ::closedir(dir); });
-  while (const dirent* entry = ::readdir(dir)) {
-    if (entry->d_name[0] == '.') continue;
-    int number = std::atoi(entry->d_name);
+  for (int number : TRY(sys::numbered_entries(task.proc, "fd")))
     if (TRY(is_target(item, task.pid, number))) return files.id_of(task, FdNumber{number});
-  }
   return uint32_t{0};
 }
 

@@ -26,18 +26,13 @@ Result<uint32_t> parse(std::string_view text) {
   return id;
 }
 
-// kUnset where the kernel knows of none, or does not say.
-Result<uint32_t> id_of(const Fd& proc) {
-  Result<Fd> file = sys::open_at(proc, kFile, O_RDONLY);
-  if (!file.ok()) return kUnset;
-  char text[16] = {};
-  const size_t size =
-      static_cast<size_t>(TRY(SYSCALL(::read(file.value().get(), text, sizeof text), "loginuid")));
-  return parse({text, size});
-}
+void read_ahead(const Task& task) { (void)task.proc_text(kFile); }
 
+// There is no such file where the kernel knows of no login ids.
 Result<> look(const Task& task, schema::Task* record) {
-  const uint32_t id = TRY(id_of(task.proc));
+  Result<const std::string*> text = task.proc_text(kFile);
+  if (!text.ok()) return {};
+  const uint32_t id = TRY(parse(*text.value()));
   if (id != kUnset) record->set_login_id(id);
   return {};
 }
@@ -50,9 +45,9 @@ Result<> change_to(uint32_t id) {
 
 Result<> restore(const ChildTask& child) {
   if (!child.record.has_login_id()) return {};
-  Result<Fd> own = procfs::open("self", O_PATH | O_DIRECTORY);
+  Result<std::string> own = procfs::read_file("self/loginuid");
   if (own.ok()) {
-    const uint32_t current = TRY(id_of(own.value()));
+    const uint32_t current = TRY(parse(own.value()));
     if (current == child.record.login_id()) return {};
   }
   Result<> changed = change_to(child.record.login_id());
@@ -65,6 +60,7 @@ Result<> restore(const ChildTask& child) {
 
 }  // namespace
 
-extern const TaskRoom kRoom = {.name = "login_id", .look = look, .restore = restore};
+extern const TaskRoom kRoom = {
+    .name = "login_id", .read_ahead = read_ahead, .look = look, .restore = restore};
 
 }  // namespace ncr::login_id

@@ -28,7 +28,7 @@ Result<Fd> copy_of(const Fd& fd) {
 // A process that is in it, of those that the engine sees; 0: none.
 Result<pid_t> inhabitant(const char* name, uint64_t inode) {
   const std::string wanted = strf("%s:[%llu]", name, static_cast<unsigned long long>(inode));
-  const std::vector<pid_t> all = TRY(numbered_entries(Fd(), "/proc"));
+  const std::vector<pid_t> all = TRY(sys::numbered_entries(Fd(), "/proc"));
   for (pid_t pid : all) {
     Result<std::string> link = sys::read_link_at(Fd(), strf("/proc/%d/ns/%s", pid, name).c_str());
     if (link.ok() && link.value() == wanted) return pid;

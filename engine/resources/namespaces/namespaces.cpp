@@ -77,13 +77,22 @@ bool enterable(Kind kind) {
          kind == schema::Namespace::kIpc || kind == schema::Namespace::kUts;
 }
 
-extern const TaskRoom kRoom = {.name = "namespaces"};  // what it says, it says of the whole tree
+// What else it says, it says of the whole tree.
+extern const TaskRoom kRoom = {.name = "namespaces",
+                               .read_ahead = [](const Task& task) { (void)links_of(task); }};
 
 Result<Links> own_links() {
   return read_links(TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY)), "ns/", kOfProcess);
 }
 
-Links links_of(const Task& task) { return read_links(task.proc, "ns/", kOfProcess); }
+Links links_of(const Task& task) {
+  Links links;
+  for (const char* name : kOfProcess) {
+    Result<const std::string*> link = task.proc_link((std::string("ns/") + name).c_str());
+    if (link.ok()) links.emplace(name, *link.value());
+  }
+  return links;
+}
 
 Result<> NamespaceTable::look(const std::vector<Task>& tasks, const DumpRequest& request,
                               Blockers& blockers) {
@@ -221,7 +230,7 @@ Result<> NamespaceTable::check_strangers(const std::vector<Task>& tasks, Blocker
   if (dying.empty()) return {};
   std::set<pid_t> ours;
   for (const Task& task : tasks) ours.insert(task.pid);
-  std::vector<pid_t> all = TRY(numbered_entries(Fd(), "/proc"));
+  std::vector<pid_t> all = TRY(sys::numbered_entries(Fd(), "/proc"));
   for (pid_t pid : all) {
     if (ours.contains(pid)) continue;
     Result<std::string> link = sys::read_link_at(Fd(), strf("/proc/%d/ns/pid", pid).c_str());

@@ -16,9 +16,12 @@ namespace ncr::posix_timer {
 namespace {
 
 constexpr uint64_t kNano = 1'000'000'000;
+constexpr char kFile[] = "timers";
+
+void read_ahead(const Task& task) { (void)task.proc_text(kFile); }
 
 Result<std::vector<schema::PosixTimer>> timers_of(const Task& task) {
-  const std::string* text = TRY(task.proc_text("timers"));
+  const std::string* text = TRY(task.proc_text(kFile));
   return parse_timers(*text);
 }
 
@@ -83,6 +86,7 @@ Result<> plan(const schema::Task& record, StepList& steps) {
 }  // namespace
 
 extern const TaskRoom kRoom = {.name = "posix_timer",
+                               .read_ahead = read_ahead,
                                .preflight = preflight,
                                .look = look,
                                .ask = ask,

@@ -16,6 +16,12 @@
 namespace ncr::process_flags {
 namespace {
 
+void read_ahead(const Task& task) {
+  (void)task.status(task.pid);
+  (void)task.proc_text("oom_score_adj");
+  (void)task.proc_text("coredump_filter");
+}
+
 Result<> look(const Task& task, schema::Task* record) {
   const ThreadStatus* status = TRY(task.status(task.pid));
   const std::string* oom_score = TRY(task.proc_text("oom_score_adj"));
@@ -90,6 +96,7 @@ Result<> restore(const ChildTask& child) {
 }  // namespace
 
 extern const TaskRoom kRoom = {.name = "process_flags",
+                               .read_ahead = read_ahead,
                                .look = look,
                                .ask = ask,
                                .read = read,

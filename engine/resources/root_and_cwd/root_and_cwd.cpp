@@ -21,6 +21,11 @@ namespace {
 constexpr std::string_view kDeleted = " (deleted)";
 constexpr const char* kUnreachable = "(unreachable)";
 
+void read_ahead(const Task& task) {
+  (void)task.proc_link("cwd");
+  (void)task.proc_link("root");
+}
+
 // A directory may be called "x (deleted)"; one without links is deleted.
 Result<bool> is_deleted(const Task& task, const char* link) {
   const std::string& path = *TRY(task.proc_link(link));
@@ -109,6 +114,7 @@ Result<> restore(const ChildTask& child) {
 }  // namespace
 
 extern const TaskRoom kRoom = {.name = "root_and_cwd",
+                               .read_ahead = read_ahead,
                                .preflight = preflight,
                                .look = look,
                                .plan_thread = plan_thread,

@@ -53,8 +53,8 @@ Result<> preflight_clones(const std::vector<Task>& tasks, Blockers& blockers) {
   for (const Task& task : tasks) {
     if (!task.alive()) continue;
     // Most of /proc/PID belongs to the first thread, so such a task cannot even be looked at.
-    std::string stat = TRY(sys::read_file_at(task.proc, "stat"));
-    if (stat.find(") Z ") != std::string::npos)
+    const proc::Stat* stat = TRY(task.stat());
+    if (stat->dead())
       return Error::unsupported(
           strf("task %d (%s): its first thread has exited while others run on, which is not "
                "supported; nothing was touched",

@@ -42,6 +42,7 @@ Result<> look_mapped(const Task& task, schema::Task* record) {
     vdso->set_address(special.range.start);
     vdso->set_size(size_of(special.range));
     vdso->set_build_id(build_id(code));
+    task.vdso = known_vdso(special.range.start, code);
     if (record->ppid() == 0 || vdso->build_id().empty()) vdso->set_image(std::move(code));
   }
   return {};

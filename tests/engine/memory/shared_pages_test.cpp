@@ -28,9 +28,9 @@ class SharedPagesTest : public ::testing::TestWithParam<PageKey> {
   uint64_t address(uint64_t i) const { return reinterpret_cast<uint64_t>(page(i)); }
   RunSet all() const { return {{address(0), kPages}}; }
   std::vector<SharedRun> add(const TargetProcess& target, const RunSet& pages) {
-    Result<std::vector<SharedRun>> shared = shared_.add(target.pid(), pages);
-    EXPECT_TRUE(shared.ok());
-    return shared.ok() ? shared.take() : std::vector<SharedRun>();
+    Result<FoundPages> found = shared_.add(target.pid(), pages);
+    EXPECT_TRUE(found.ok());
+    return found.ok() ? found.take().shared : std::vector<SharedRun>();
   }
 
   SharedPages shared_{GetParam()};

@@ -115,7 +115,7 @@ TEST_F(SeizedThreadTest, memory_is_read_written_and_patched) {
   MUST(read_remote(pid_, data, got, 7));
   EXPECT_STREQ(got, "after!");
   EXPECT_FALSE(write_remote(pid_, text, "CONSTANT", 9).ok());
-  MUST(patch_remote(pid_, text, "CONSTANT", 9));
+  MUST(MUST(RemotePatch::open(pid_)).write(text, "CONSTANT", 9));
   MUST(read_remote(pid_, text, got, 9));
   EXPECT_STREQ(got, "CONSTANT");
   EXPECT_STREQ(kText, "constant");
