@@ -75,14 +75,16 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Seen* seen) {
   return {};
 }
 
-// A task that is gone meanwhile has no more memory to be dumped.
+// A task that is gone meanwhile has no more memory to be dumped; nor has one that nobody has
+// collected yet, whose pagemap opens no more (ESRCH).
 Result<> read_pages(Seen& seen, PageStore& store) {
   for (TaskMemory& task : seen.tasks) {
     Result<> added = store.add_task({task.pid, task.inner_pid}, &task.memory, &task.pages);
     task.pages.set_pid(task.inner_pid);
-    if (!added.ok() && SYSCALL(::syscall(SYS_pidfd_send_signal, task.pidfd.get(), 0, nullptr, 0),
-                               "pidfd_send_signal")
-                           .ok())
+    if (!added.ok() && added.error().os_error() != ESRCH &&
+        SYSCALL(::syscall(SYS_pidfd_send_signal, task.pidfd.get(), 0, nullptr, 0),
+                "pidfd_send_signal")
+            .ok())
       return std::move(added).take_error().while_doing(strf("memory of task %d", task.pid));
   }
   TRY(seen.objects.store_pages(store));
