@@ -110,6 +110,12 @@ Result<> look_at(const Task& task, Gathered& gathered, schema::Task* record,
   return {};
 }
 
+Result<KnownOfTask> known_of(const Task& task) {
+  SignalUse use;
+  for (const SeizedThread& thread : task.threads) use.add(TRY(task.status(thread.tid()))->status);
+  return KnownOfTask{choose_stop_signal(use), task.vdso};
+}
+
 // What only the task itself can tell: the parasite asks, in the leader and then in every other
 // thread.
 Result<> ask(Task& task, schema::Task* record) {
@@ -118,7 +124,7 @@ Result<> ask(Task& task, schema::Task* record) {
     if (room->ask != nullptr) room->ask(task, *record, leader);
     if (room->ask_thread != nullptr) room->ask_thread(task, record->threads(0), leader);
   }
-  Parasite parasite = TRY(Parasite::infect(task.leader(), task.pidfd, task.vdso));
+  Parasite parasite = TRY(Parasite::infect(task.leader(), TRY(known_of(task))));
   TRY(parasite.run(leader));
   for (const TaskRoom* room : task_rooms()) {
     if (room->read != nullptr) TRY_WHILE(room->read(task, leader, record), "%s", room->name);

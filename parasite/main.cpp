@@ -1,10 +1,10 @@
-// parasite: the command loop that runs in a frozen task.
+// parasite: answers batches in a frozen task.
 //
-// The leader makes the control socket, of which the engine takes one end, and answers batches until
-// that end is gone: after the engine's death, however it died. Then it waits for a thread that is
-// still in the blob, and returns to its entry, which jumps to the springboard. Any other thread
-// answers the one batch that lies in its request buffer and waits for the same end of file, or to
-// be interrupted and given its registers back. No call here may use the kernel's restart block (a
+// After each answer the thread sends itself a signal that means nothing to it. Traced, it stops
+// there, and the engine takes the answer and asks more or sends it home. If the engine is dead
+// nothing happens, however it died: the thread finds that nothing is asked and goes home by itself,
+// the leader after a thread that is still in the blob. It returns to its entry, which jumps to the
+// springboard. It never waits for the engine. No call here may use the kernel's restart block (a
 // sleep, a poll or a futex with a timeout): it belongs to the call that the freeze interrupted.
 #include "parasite/commands.h"
 
@@ -23,10 +23,8 @@
 namespace parasite {
 namespace {
 
-constexpr int kUnixFamily = 1;
-constexpr int kSeqpacketCloexec = 5 | 02000000;
-constexpr int kPeek = 2;
-constexpr int kNoSignal = 0x4000;
+constexpr uint64_t kIgnore = 1;  // SIG_IGN
+constexpr size_t kSignalSetSize = 8;
 constexpr int kInterrupted = 4;
 constexpr int kTryAgain = 11;
 constexpr int kNoSuchCommand = 38;
@@ -84,7 +82,7 @@ size_t answer(const Buffers& buffers) {
   if (buffers.request_size < in || asked.version != wire::kVersion) return out;
   for (uint32_t left = asked.count; left > 0; left--) {
     if (buffers.request_size - in < sizeof(wire::ItemHeader)) break;
-    if (wire::kMaxDatagram - out < sizeof(wire::ItemHeader)) break;
+    if (wire::kMaxMessage - out < sizeof(wire::ItemHeader)) break;
     const auto& header = *reinterpret_cast<const wire::ItemHeader*>(buffers.request + in);
     in += sizeof(wire::ItemHeader);
     if (header.size > buffers.request_size - in ||
@@ -92,7 +90,7 @@ size_t answer(const Buffers& buffers) {
       break;
     auto& back = *reinterpret_cast<wire::ItemHeader*>(buffers.reply + out);
     out += sizeof(wire::ItemHeader);
-    Item item = {buffers.request + in, header.size, buffers.reply + out, wire::kMaxDatagram - out,
+    Item item = {buffers.request + in, header.size, buffers.reply + out, wire::kMaxMessage - out,
                  0};
     const pie::Ret ret = dispatch(header.id, item);
     back = {header.id, ret.ok() ? 0 : -ret.err(), ret.ok() ? item.reply_size : 0, 0};
@@ -103,17 +101,34 @@ size_t answer(const Buffers& buffers) {
   return out;
 }
 
-void send(const Session& session, size_t size) {
-  const pie::Ret sent =
-      pie::sys(__NR_sendto, session.sockets[0], session.reply, size, kNoSignal, 0, 0);
-  if (sent.ok()) return;
-  const wire::BatchHeader nothing = {wire::kVersion, 0};
-  (void)pie::sys(__NR_sendto, session.sockets[0], &nothing, sizeof nothing, kNoSignal, 0, 0);
+void serve(Session& session) {
+  const Buffers buffers = {reinterpret_cast<unsigned char*>(session.request),
+                           static_cast<size_t>(session.request_size),
+                           reinterpret_cast<unsigned char*>(session.reply)};
+  session.reply_size = static_cast<uint32_t>(answer(buffers));
+  session.request_size = 0;
 }
 
-Buffers buffers_of(const Session& session, size_t request_size) {
-  return {reinterpret_cast<unsigned char*>(session.request), request_size,
-          reinterpret_cast<unsigned char*>(session.reply)};
+void stop(const Session& session) {
+  const long process = pie::sys(__NR_getpid).raw();
+  const long thread = pie::sys(__NR_gettid).raw();
+  (void)pie::sys(__NR_tgkill, process, thread, session.stop_signal);
+}
+
+// What is to be put back is known before anything changes: the thread may be stopped in between.
+void borrow_signal(Session& session) {
+  if (session.borrow == 0) return;
+  const KernelSigaction ignore = {kIgnore, 0, 0, 0};
+  const int signal = session.stop_signal;
+  if (!pie::sys(__NR_rt_sigaction, signal, nullptr, &session.its_own, kSignalSetSize).ok()) return;
+  const_cast<volatile uint32_t&>(session.borrowed) = 1;
+  (void)pie::sys(__NR_rt_sigaction, signal, &ignore, nullptr, kSignalSetSize);
+}
+
+void give_signal_back(Session& session) {
+  if (session.borrowed == 0) return;
+  (void)pie::sys(__NR_rt_sigaction, session.stop_signal, &session.its_own, nullptr, kSignalSetSize);
+  session.borrowed = 0;
 }
 
 // The kernel knows who holds the lock, so a thread that died meanwhile is not waited for.
@@ -127,30 +142,20 @@ void wait_for_thread(Session& session) {
   }
 }
 
+// A thread that is inside stops itself by the same signal: it is waited for first.
 void run_leader(Session& session) {
-  // The engine looks at both numbers when this call returns, and has its own copy of the second
-  // before we go on.
-  if (!pie::sys(__NR_socketpair, kUnixFamily, kSeqpacketCloexec, 0, session.sockets).ok()) return;
-  (void)pie::sys(__NR_close, session.sockets[1]);
-  for (;;) {
-    const pie::Ret got =
-        pie::sys(__NR_recvfrom, session.sockets[0], session.request, wire::kMaxDatagram, 0, 0, 0);
-    if (got.err() == kInterrupted) continue;
-    if (got.raw() <= 0) break;
-    send(session, answer(buffers_of(session, static_cast<size_t>(got.raw()))));
+  while (session.request_size != 0) {
+    serve(session);
+    borrow_signal(session);
+    stop(session);
+    if (session.request_size == 0) wait_for_thread(session);
+    give_signal_back(session);
   }
-  wait_for_thread(session);
-  (void)pie::sys(__NR_close, session.sockets[0]);
 }
 
-void run_thread(const Session& session) {
-  send(session, answer(buffers_of(session, session.request_size)));
-  for (;;) {
-    unsigned char byte;
-    const pie::Ret got =
-        pie::sys(__NR_recvfrom, session.sockets[0], &byte, sizeof byte, kPeek, 0, 0);
-    if (got.raw() <= 0 && got.err() != kInterrupted) return;
-  }
+void run_thread(Session& session) {
+  serve(session);
+  stop(session);
 }
 
 }  // namespace

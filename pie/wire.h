@@ -1,7 +1,7 @@
-// What engine and parasite say to each other over the control socket (AF_UNIX SOCK_SEQPACKET). Both
-// sides include this header; sizes are pinned. One datagram carries a batch: a BatchHeader, then
-// `count` items, each an ItemHeader and its payload padded to 8 bytes. The answer has the same
-// shape, one item per item asked, in order.
+// What engine and parasite say to each other, in the parasite's buffers. Both sides include this
+// header; sizes are pinned. One message carries a batch: a BatchHeader, then `count` items, each an
+// ItemHeader and its payload padded to 8 bytes. The answer has the same shape, one item per item
+// asked, in order.
 //
 // A command is a struct with kId, Request and Reply (both trivially copyable), declared in the
 // header of its room and listed in pie/commands.inc; the room's x.parasite.cpp defines  pie::Ret
@@ -14,7 +14,7 @@
 namespace wire {
 
 constexpr uint32_t kVersion = 1;
-constexpr size_t kMaxDatagram = 64 << 10;
+constexpr size_t kMaxMessage = 64 << 10;
 
 struct BatchHeader {
   uint32_t version;

@@ -32,7 +32,7 @@ inline uint64_t flags(const Registers& registers) { return registers.pstate; }
 inline int64_t result(const Registers& registers) { return static_cast<int64_t>(registers.x[0]); }
 inline void set_ip(Registers& registers, uint64_t value) { registers.pc = value; }
 inline void set_sp(Registers& registers, uint64_t value) { registers.sp_el0 = value; }
-// The register that the springboard's close call hands on to its munmap.
+// The register that the springboard's spare call hands on to its munmap.
 inline void set_kept(Registers& registers, uint64_t value) { registers.x[19] = value; }
 
 // Makes the next `svc` instruction this call.

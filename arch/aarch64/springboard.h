@@ -15,7 +15,7 @@
 
 namespace ncr::arch::aarch64 {
 
-constexpr uint32_t kMmap = 222, kMunmap = 215, kClose = 57, kSigprocmask = 135, kFutex = 98;
+constexpr uint32_t kMmap = 222, kMunmap = 215, kSigprocmask = 135, kFutex = 98, kSigaction = 134;
 
 // What the boards may take at most; tests hold the builders to it.
 constexpr size_t kLeaderBoardRoom = 704, kThreadBoardRoom = 704;
@@ -75,7 +75,7 @@ inline bool emit_resume(Code& code, const Registers& own, uint64_t mask_address)
 
 struct LeaderBoard {
   std::vector<unsigned char> bytes;  // empty: own.ip cannot be reached from here
-  uint64_t close_call;
+  uint64_t spare_call;
   uint64_t map_call;
   uint64_t leave;
   uint64_t unmap_call;
@@ -92,7 +92,7 @@ inline LeaderBoard leader_board(uint64_t base, const Registers& own, uint64_t ma
   LeaderBoard board{};
   Code code(base);
   code.data(mask);
-  board.close_call = code.here();
+  board.spare_call = code.here();
   code.svc();
   code.mov_register(0, 19);
   (void)code.branch(code.here() + 8);  // over the svc of A

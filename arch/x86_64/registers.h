@@ -31,7 +31,7 @@ inline uint64_t flags(const Registers& registers) { return registers.eflags; }
 inline int64_t result(const Registers& registers) { return static_cast<int64_t>(registers.rax); }
 inline void set_ip(Registers& registers, uint64_t value) { registers.rip = value; }
 inline void set_sp(Registers& registers, uint64_t value) { registers.rsp = value; }
-// The register that the springboard's close call hands on to its munmap.
+// The register that the springboard's spare call hands on to its munmap.
 inline void set_kept(Registers& registers, uint64_t value) { registers.r12 = value; }
 
 // Makes the next `syscall` instruction this call.

@@ -5,7 +5,7 @@
 // signal mask does, because a signal that was held back is delivered right then and needs the
 // thread's own stack. `syscall` itself only destroys rax, rcx and r11, which are loaded last.
 //
-//   K: syscall ; mov rdi, r12 ; jmp X      close the control socket, then X
+//   K: syscall ; mov rdi, r12 ; jmp X      a call of the engine's choice, then X
 //   A: syscall ; mov rdi, rax              mmap, and undo it
 //   X: mov esi, size ; mov eax, munmap ; syscall
 //   C: rsp, rt_sigprocmask, every register, jmp *ip
@@ -22,7 +22,7 @@
 
 namespace ncr::arch::x86_64 {
 
-constexpr uint32_t kMmap = 9, kMunmap = 11, kClose = 3, kSigprocmask = 14, kFutex = 202;
+constexpr uint32_t kMmap = 9, kMunmap = 11, kSigprocmask = 14, kFutex = 202, kSigaction = 13;
 
 // What the boards may take at most; tests hold the builders to it.
 constexpr size_t kLeaderBoardRoom = 272, kThreadBoardRoom = 240;
@@ -108,7 +108,7 @@ inline void emit_resume(Code& code, const Registers& own, uint64_t mask) {
 
 struct LeaderBoard {
   std::vector<unsigned char> bytes;
-  uint64_t close_call;  // K
+  uint64_t spare_call;  // K
   uint64_t map_call;    // A
   uint64_t leave;       // X: where the blob jumps, the area in rdi
   uint64_t unmap_call;  // the `syscall` of X
@@ -124,7 +124,7 @@ inline LeaderBoard leader_board(uint64_t base, const Registers& own, uint64_t ma
                                 uint32_t area_size) {
   LeaderBoard board{};
   Code code(base);
-  board.close_call = code.here();
+  board.spare_call = code.here();
   code.syscall();
   code.raw({0x4c, 0x89, 0xe7});  // mov rdi, r12
   code.raw({0xeb, 0x05});        // jmp X

@@ -19,41 +19,41 @@ void append(std::string& to, const void* data, size_t size) {
 
 }  // namespace
 
-Batch::Datagram& Batch::open_datagram() {
-  Datagram fresh{{}, answers_.size(), 0, sizeof(wire::BatchHeader)};
+Batch::Message& Batch::open_message() {
+  Message fresh{{}, answers_.size(), 0, sizeof(wire::BatchHeader)};
   const wire::BatchHeader header{wire::kVersion, 0};
   append(fresh.bytes, &header, sizeof header);
-  return datagrams_.emplace_back(std::move(fresh));
+  return messages_.emplace_back(std::move(fresh));
 }
 
 size_t Batch::add(uint32_t id, const void* request, size_t size, size_t reply_size) {
   const size_t more = kItem + wire::padded(size);
   const size_t more_reply = kItem + wire::padded(reply_size);
-  const bool fits = !datagrams_.empty() &&
-                    datagrams_.back().bytes.size() + more <= wire::kMaxDatagram &&
-                    datagrams_.back().reply_size + more_reply <= wire::kMaxDatagram;
-  Datagram& datagram = fits ? datagrams_.back() : open_datagram();
+  const bool fits = !messages_.empty() &&
+                    messages_.back().bytes.size() + more <= wire::kMaxMessage &&
+                    messages_.back().reply_size + more_reply <= wire::kMaxMessage;
+  Message& message = fits ? messages_.back() : open_message();
   const wire::ItemHeader item{id, 0, static_cast<uint32_t>(size), 0};
-  append(datagram.bytes, &item, sizeof item);
-  append(datagram.bytes, request, size);
-  datagram.reply_size += more_reply;
-  const wire::BatchHeader header{wire::kVersion, ++datagram.count};
-  std::memcpy(datagram.bytes.data(), &header, sizeof header);
+  append(message.bytes, &item, sizeof item);
+  append(message.bytes, request, size);
+  message.reply_size += more_reply;
+  const wire::BatchHeader header{wire::kVersion, ++message.count};
+  std::memcpy(message.bytes.data(), &header, sizeof header);
   answers_.push_back({id, static_cast<uint32_t>(reply_size), ENODATA,
                       std::vector<uint64_t>(wire::padded(reply_size) / 8)});
   return answers_.size() - 1;
 }
 
 Result<> Batch::decode(size_t number, const char* data, size_t size) {
-  const Datagram& datagram = datagrams_[number];
+  const Message& message = messages_[number];
   wire::BatchHeader header;
   if (size < sizeof header) return out_of_step("too short");
   std::memcpy(&header, data, sizeof header);
   if (header.version != wire::kVersion) return out_of_step("another version");
-  if (header.count != datagram.count) return out_of_step("not one answer for each command");
+  if (header.count != message.count) return out_of_step("not one answer for each command");
   size_t at = sizeof header;
   for (uint32_t index = 0; index < header.count; index++) {
-    Answer& answer = answers_[datagram.first + index];
+    Answer& answer = answers_[message.first + index];
     wire::ItemHeader item;
     if (size - at < kItem) return out_of_step("it ends early");
     std::memcpy(&item, data + at, kItem);

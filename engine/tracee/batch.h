@@ -35,16 +35,18 @@ class Batch {
   }
   int error(size_t ticket) const { return answers_[ticket].error; }  // positive errno
 
-  // For Parasite: a batch is as many datagrams as it needs, each answered by one.
-  size_t datagrams() const { return datagrams_.size(); }
-  std::string_view encoded(size_t datagram) const { return datagrams_[datagram].bytes; }
-  void ask_nothing() { open_datagram(); }  // a batch to see that the parasite answers
-  Result<> decode(size_t datagram, const char* data, size_t size);
+  // For Parasite: a batch is as many messages as it needs, each answered by one.
+  size_t messages() const { return messages_.size(); }
+  std::string_view encoded(size_t message) const { return messages_[message].bytes; }
+  // Of the answer, if every command succeeds: the longest there can be.
+  size_t reply_size(size_t message) const { return messages_[message].reply_size; }
+  void ask_nothing() { open_message(); }  // a batch to see that the parasite answers
+  Result<> decode(size_t message, const char* data, size_t size);
 
  private:
   static constexpr size_t kMaxPayload =
-      wire::kMaxDatagram - sizeof(wire::BatchHeader) - sizeof(wire::ItemHeader);
-  struct Datagram {
+      wire::kMaxMessage - sizeof(wire::BatchHeader) - sizeof(wire::ItemHeader);
+  struct Message {
     std::string bytes;
     size_t first;  // of answers_
     uint32_t count;
@@ -56,11 +58,11 @@ class Batch {
     int error;
     std::vector<uint64_t> payload;  // 8-byte aligned
   };
-  Datagram& open_datagram();
+  Message& open_message();
   size_t add(uint32_t id, const void* request, size_t size, size_t reply_size);
   const void* find_bytes(uint32_t id, int* error) const;
   const void* reply_bytes(size_t ticket) const { return answers_[ticket].payload.data(); }
-  std::vector<Datagram> datagrams_;
+  std::vector<Message> messages_;
   std::vector<Answer> answers_;
 };
 

@@ -3,22 +3,21 @@
 // runs on with, so a change of registers always comes after all that the new ones rely on, and
 // anything they stand for is undone before they change.
 //
-// In the target: the springboard (bytes in the vDSO's padding, one page copied on write), the area
-// (one private mapping: blob, stacks, buffers), one socket. The signal mask is blocked while the
-// blob runs; signals that arrive stay pending. The kernel's restart block stays the interrupted
-// call's own.
+// In the target: the springboard (bytes in the vDSO's padding, one page copied on write) and the
+// area (one private mapping: blob, stacks, buffers). All signals but the one by which it stops
+// itself are blocked while the blob runs; those that arrive stay pending. The kernel's restart
+// block stays the interrupted call's own.
 #include "engine/tracee/parasite.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #include <cstddef>
 #include <optional>
 
 #include "arch/arch.h"
-#include "engine/base/turns.h"
+#include "engine/base/proc.h"
 #include "engine/tracee/remote_call.h"
 #include "engine/tracee/remote_memory.h"
 #include "engine/tracee/rseq.h"
@@ -40,7 +39,6 @@ Result<> insist(Step step) {
   return taken;
 }
 
-constexpr uint64_t kAllSignals = ~uint64_t{0};
 constexpr size_t kThreadSlot = arch::kLeaderBoardRoom;
 constexpr size_t kSpringboardSize = kThreadSlot + arch::kThreadBoardRoom;
 
@@ -50,16 +48,19 @@ uint64_t as_arguments(int number) { return static_cast<uint64_t>(static_cast<int
 
 RemoteAddress session_of(RemoteAddress block) { return block + offsetof(parasite::Block, session); }
 
-parasite::Session make_session(RemoteAddress area, RemoteAddress block, uint64_t leave,
-                               uint64_t flags) {
-  parasite::Session session{};
-  session.area = area.value;
-  session.leave = leave;
-  session.flags = flags;
-  session.request = block.value + offsetof(parasite::Block, request);
-  session.reply = block.value + offsetof(parasite::Block, reply);
-  session.sockets[0] = session.sockets[1] = -1;
-  return session;
+RemoteAddress reply_of(RemoteAddress block) { return block + offsetof(parasite::Block, reply); }
+
+uint64_t stack_of(RemoteAddress block) { return block.value + sizeof(parasite::Block::stack); }
+
+// The size stands right before the request itself.
+RemoteAddress request_of(RemoteAddress block) {
+  return session_of(block) + offsetof(parasite::Session, request_size);
+}
+
+std::string sized(std::string_view request) {
+  const uint64_t size = request.size();
+  std::string bytes(reinterpret_cast<const char*>(&size), sizeof size);
+  return bytes.append(request);
 }
 
 // The number by which the thread knows itself, which is what the kernel compares a PI futex with.
@@ -77,6 +78,16 @@ Result<uint32_t> inner_tid(pid_t pid, pid_t tid) {
   return static_cast<uint32_t>(std::stoul(numbers.substr(numbers.find_last_of(" \t") + 1)));
 }
 
+Result<StopSignal> find_stop_signal(pid_t pid) {
+  const Fd proc = TRY(sys::open(strf("/proc/%d", pid).c_str(), O_PATH | O_DIRECTORY));
+  SignalUse use;
+  for (pid_t tid : TRY(sys::numbered_entries(proc, "task"))) {
+    const std::string text = TRY(sys::read_file(strf("/proc/%d/task/%d/status", pid, tid).c_str()));
+    use.add(TRY(proc::parse_status(text)));
+  }
+  return choose_stop_signal(use);
+}
+
 }  // namespace
 
 // How far the leader has come; leaving goes back from wherever that is.
@@ -88,55 +99,49 @@ struct Parasite::Impl {
   arch::Registers own{};  // as found, out of any restartable sequence
   uint64_t mask = 0;
   KnownVdso vdso;
+  StopSignal signal;
   std::optional<RemotePatch> patch;
   RemoteAddress place;  // of the springboard, 0 if none is there
   arch::LeaderBoard board{};
-  bool moved = false;    // registers or mask are not the leader's own
-  bool calling = false;  // a call of ours may have been made, its result not yet seen
+  bool moved = false;  // registers or mask are not the leader's own
+  bool loose = false;  // it was let run, and has not been seen to stop
   RemoteAddress area;
   uint64_t area_size = page_ceil(blob_size()) + 2 * sizeof(parasite::Block);
-  std::vector<int> descriptors;
-  bool both_ends = false;  // the blob has not closed the engine's end yet
-  bool running = false;
-  RunningState state = RunningState::kRuns;
+  bool in_blob = false;        // from then on it stands at a stop of its own, or runs to one
   bool thread_inside = false;  // one could not be given back
-  Fd socket;
 
   RemoteAddress leader_block() const { return area + page_ceil(blob_size()); }
   RemoteAddress thread_block() const { return leader_block() + sizeof(parasite::Block); }
   RemoteAddress lock() const {
     return session_of(leader_block()) + offsetof(parasite::Session, inside);
   }
+  uint64_t mask_in_blob() const { return ~(uint64_t{1} << (signal.number - 1)); }
 
-  Result<> enter(const Fd& pidfd);
+  Result<> enter();
   Result<> lay_springboard();
   Result<> map_area();
-  Result<> start_blob();
-  Result<> take_socket(const Fd& pidfd);
+  parasite::Session make_session(RemoteAddress block, uint64_t leave, uint64_t flags) const;
 
-  Result<> send(std::string_view datagram);
-  Result<> receive(const SeizedThread& from, RunningState* its_state, Batch& batch,
-                   size_t datagram);
-  Result<> run_datagram(Batch& batch, size_t datagram);
-  Result<> run_datagram_in_thread(SeizedThread& thread, uint32_t number, Batch& batch,
-                                  size_t datagram);
+  Result<> start_blob(std::string_view request);
+  Result<> run_message(Batch& batch, size_t message);
+  Result<> answer_in(const SeizedThread& thread, RemoteAddress block, Batch& batch, size_t message);
+  Result<> run_message_in_thread(SeizedThread& thread, uint32_t number, Batch& batch,
+                                 size_t message);
 
   Result<> leave();
-  Result<> stop_leader();
-  Result<> settle_call();
-  Result<> see_sockets();
+  Result<> catch_leader();
   Result<> call(const arch::Registers& registers);
-  Result<> close_in_target(int descriptor);
+  Result<> give_signal_back();
   Result<> unmap_area();
 };
 
-Result<> Parasite::Impl::enter(const Fd& pidfd) {
+Result<> Parasite::Impl::enter() {
+  if (signal.number == 0) signal = TRY(find_stop_signal(pid));
+  if (signal.number == 0)
+    return Error::system(EBUSY,
+                         strf("task %d: all signals that it could be stopped by are pending", pid));
   TRY(lay_springboard());
-  TRY(map_area());
-  TRY(start_blob());
-  TRY(take_socket(pidfd));
-  running = true;
-  return leader.resume();
+  return map_area();
 }
 
 // Harmless until registers point to it.
@@ -168,11 +173,11 @@ Result<> Parasite::Impl::map_area() {
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, as_arguments(-1), 0});
   moved = true;
   TRY(set_registers(leader, registers));
-  TRY(leader.set_signal_mask(kAllSignals));
-  calling = true;
+  TRY(leader.set_signal_mask(mask_in_blob()));
+  loose = true;
   TRY(run_one_call(leader));
   const arch::Registers after = TRY(get_registers(leader));
-  calling = false;
+  loose = false;
   const int64_t mapped = arch::result(after);
   if (mapped < 0 && mapped >= -4095)
     return Error::system(static_cast<int>(-mapped),
@@ -182,84 +187,65 @@ Result<> Parasite::Impl::map_area() {
   return {};
 }
 
-Result<> Parasite::Impl::start_blob() {
-  parasite::Session session = make_session(area, leader_block(), board.leave, arch::flags(own));
-  session.role = parasite::Role::kLeader;
-  TRY(write_remote(pid, area, parasite_blob_start, blob_size()));
-  TRY(write_remote(pid, session_of(leader_block()), &session, sizeof session));
-  const uint64_t stack = leader_block().value + sizeof(parasite::Block::stack);
-  return set_registers(leader,
-                       arch::enter_blob(own, area.value, stack, session_of(leader_block()).value));
-}
-
-// The blob's first call makes the socket pair and its second closes the engine's end, so between
-// the two is the time to take it.
-Result<> Parasite::Impl::take_socket(const Fd& pidfd) {
-  calling = true;
-  TRY(run_one_call(leader));
-  TRY(see_sockets());
-  calling = false;
-  if (descriptors.empty()) {
-    const arch::Registers after = TRY(get_registers(leader));
-    return Error::system(static_cast<int>(-arch::result(after)),
-                         strf("task %d cannot have two more descriptors for a while (raise its "
-                              "RLIMIT_NOFILE: prlimit --pid %d "
-                              "--nofile=N)",
-                              pid, pid));
-  }
-  socket = TRY(sys::pidfd_getfd(pidfd, descriptors[1]));
-  return {};
-}
-
-Result<> Parasite::Impl::see_sockets() {
+parasite::Session Parasite::Impl::make_session(RemoteAddress block, uint64_t leave,
+                                               uint64_t flags) const {
   parasite::Session session{};
-  TRY(read_remote(pid, session_of(leader_block()), &session, sizeof session));
-  if (session.sockets[0] < 0) return {};
-  descriptors = {session.sockets[0], session.sockets[1]};
-  both_ends = true;
-  return {};
+  session.area = area.value;
+  session.leave = leave;
+  session.flags = flags;
+  session.request = block.value + offsetof(parasite::Block, request);
+  session.reply = reply_of(block).value;
+  session.stop_signal = signal.number;
+  session.borrow = signal.borrow ? 1 : 0;
+  return session;
 }
 
-Result<> Parasite::Impl::send(std::string_view datagram) {
-  Result<ssize_t> sent =
-      SYSCALL(::send(socket.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL),
-              "send %zu bytes to the parasite", datagram.size());
-  if (sent.ok()) return {};
-  if (sent.error().os_error() == EPIPE || sent.error().os_error() == ECONNRESET)
-    return Error::gone(strf("task %d is gone", pid));
-  return sent.take_error();
+Result<> Parasite::Impl::start_blob(std::string_view request) {
+  parasite::Session session = make_session(leader_block(), board.leave, arch::flags(own));
+  session.role = parasite::Role::kLeader;
+  session.request_size = request.size();
+  std::string bytes(reinterpret_cast<const char*>(&session), sizeof session);
+  bytes.append(request);
+  TRY(write_remote(pid, {{area, parasite_blob_start, blob_size()},
+                         {session_of(leader_block()), bytes.data(), bytes.size()}}));
+  in_blob = true;
+  return set_registers(leader, arch::enter_blob(own, area.value, stack_of(leader_block()),
+                                                session_of(leader_block()).value));
 }
 
-Result<> Parasite::Impl::receive(const SeizedThread& from, RunningState* its_state, Batch& batch,
-                                 size_t datagram) {
-  alignas(8) char buffer[wire::kMaxDatagram];
-  for (Patience patience;; patience.wait_for(socket.get())) {
-    Result<ssize_t> got = SYSCALL(::recv(socket.get(), buffer, sizeof buffer, MSG_DONTWAIT),
-                                  "hear from the parasite in thread %d", from.tid());
-    if (got.ok() && got.value() > 0)
-      return batch.decode(datagram, buffer, static_cast<size_t>(got.value()));
-    if (got.ok() || got.error().os_error() == ECONNRESET)
-      return Error::gone(strf("task %d is gone", pid));
-    if (got.error().os_error() != EAGAIN) return got.take_error();
-    if (!patience.is_long()) continue;
-    *its_state = TRY(look_after(from));
-    if (*its_state == RunningState::kCrashed)
-      return Error::system(
-          EFAULT, strf("the parasite crashed in thread %d, which goes on unharmed", from.tid()));
+Result<> Parasite::Impl::run_message(Batch& batch, size_t message) {
+  if (!in_blob) {
+    TRY(start_blob(batch.encoded(message)));
+  } else {
+    const std::string request = sized(batch.encoded(message));
+    TRY(write_remote(pid, request_of(leader_block()), request.data(), request.size()));
   }
+  loose = true;
+  TRY(answer_in(leader, leader_block(), batch, message));
+  loose = false;
+  return {};
 }
 
-Result<> Parasite::Impl::run_datagram(Batch& batch, size_t datagram) {
-  TRY(send(batch.encoded(datagram)));
-  TRY(receive(leader, &state, batch, datagram));
-  both_ends = false;
-  return {};
+// A signal of this number that somebody else sends stops the thread before it has answered, and is
+// dropped: it means nothing to the target.
+Result<> Parasite::Impl::answer_in(const SeizedThread& thread, RemoteAddress block, Batch& batch,
+                                   size_t message) {
+  parasite::Session session{};
+  std::string reply(batch.reply_size(message), 0);
+  do {
+    TRY(run_to_own_stop(thread, signal.number));
+    TRY(read_remote(pid, {{session_of(block), &session, sizeof session},
+                          {reply_of(block), reply.data(), reply.size()}}));
+  } while (session.request_size != 0);
+  if (session.reply_size > reply.size())
+    return Error::malformed(strf("the parasite in thread %d answers too much", thread.tid()));
+  return batch.decode(message, reply.data(), session.reply_size);
 }
 
 // The thread's registers stand at T before the lock names it, and until the lock is open again: T
 // is the way that opens it.
-Result<> Parasite::Impl::run_datagram_in_thread(SeizedThread& thread, uint32_t number, Batch& batch,
-                                                size_t datagram) {
+Result<> Parasite::Impl::run_message_in_thread(SeizedThread& thread, uint32_t number, Batch& batch,
+                                               size_t message) {
   const arch::Registers found = TRY(get_registers(thread));
   const uint64_t its_mask = TRY(thread.signal_mask());
   TRY(prepare_remote_calls(thread));
@@ -274,23 +260,20 @@ Result<> Parasite::Impl::run_datagram_in_thread(SeizedThread& thread, uint32_t n
              thread.tid()));
   TRY(patch->write(slot, out.bytes.data(), out.bytes.size()));
 
-  const std::string_view request = batch.encoded(datagram);
-  parasite::Session session = make_session(area, thread_block(), out.leave, arch::flags(its_own));
+  parasite::Session session = make_session(thread_block(), out.leave, arch::flags(its_own));
   session.role = parasite::Role::kThread;
-  session.request_size = request.size();
-  session.sockets[0] = descriptors[0];
+  session.request_size = batch.encoded(message).size();
   std::string bytes(reinterpret_cast<const char*>(&session), sizeof session);
-  bytes.append(request);
+  bytes.append(batch.encoded(message));
   TRY(write_remote(pid, session_of(thread_block()), bytes.data(), bytes.size()));
 
-  const uint64_t stack = thread_block().value + sizeof(parasite::Block::stack);
   arch::Registers leaving = arch::resume_registers(its_own, arch::ResumeIn::kSameTask);
   arch::set_ip(leaving, out.leave);
-  RunningState its_state = RunningState::kRuns;
   bool runs = false;
   auto give_back = [&]() -> Result<> {
     const uint32_t nobody = 0;
-    if (runs) TRY(halt(thread, its_state));
+    if (runs) TRY(thread.regain());
+    runs = false;
     TRY(set_registers(thread, leaving));
     TRY(thread.set_signal_mask(its_mask));
     TRY(write_remote(pid, lock(), &nobody, sizeof nobody));
@@ -299,12 +282,13 @@ Result<> Parasite::Impl::run_datagram_in_thread(SeizedThread& thread, uint32_t n
   auto visit = [&]() -> Result<> {
     TRY(set_registers(thread, leaving));
     TRY(write_remote(pid, lock(), &number, sizeof number));
-    TRY(thread.set_signal_mask(kAllSignals));
-    TRY(set_registers(
-        thread, arch::enter_blob(its_own, area.value, stack, session_of(thread_block()).value)));
-    TRY(thread.resume());
+    TRY(thread.set_signal_mask(mask_in_blob()));
+    TRY(set_registers(thread, arch::enter_blob(its_own, area.value, stack_of(thread_block()),
+                                               session_of(thread_block()).value)));
     runs = true;
-    return receive(thread, &its_state, batch, datagram);
+    TRY(answer_in(thread, thread_block(), batch, message));
+    runs = false;
+    return {};
   };
   Result<> visited = visit();
   Result<> given_back = insist(give_back);
@@ -315,13 +299,11 @@ Result<> Parasite::Impl::run_datagram_in_thread(SeizedThread& thread, uint32_t n
 
 // Back from wherever enter() has come to. May be called again after it failed half way.
 Result<> Parasite::Impl::leave() {
-  if (thread_inside) {
-    // Its way out is the blob's: the socket closes, and the leader waits for it before it unmaps.
-    socket.close();
+  // Nothing is asked of the leader, so once it runs it waits for that thread and leaves by itself.
+  if (thread_inside)
     return Error::system(EBUSY, strf("task %d: a thread is still in the parasite", pid));
-  }
-  if (calling) TRY(settle_call());
-  if (running) TRY(stop_leader());
+  if (loose) TRY(catch_leader());
+  if (in_blob) TRY(give_signal_back());
   if (area.value != 0) TRY(unmap_area());
   if (moved) {
     TRY(leader.set_signal_mask(mask));
@@ -337,59 +319,43 @@ Result<> Parasite::Impl::leave() {
   return {};
 }
 
-// An answer proves that the blob is past its first calls and has closed the engine's end.
-Result<> Parasite::Impl::stop_leader() {
-  if (leader.stopped()) TRY(leader.resume());  // it was never let go
-  if (both_ends && state == RunningState::kRuns) {
-    Batch nothing;
-    nothing.ask_nothing();
-    TRY(run_datagram(nothing, 0));
-  }
-  TRY(halt(leader, state));
-  state = RunningState::kRuns;
-  running = false;
-  return {};
-}
-
-// After a failure in the midst of a call: lets it end, and sees what it did. No instruction is run
-// after it.
-Result<> Parasite::Impl::settle_call() {
-  TRY(halt(leader, RunningState::kCrashed));
+// After a failure in the midst of a call or of an answer: stops it, and sees what it did. It is not
+// let run from there.
+Result<> Parasite::Impl::catch_leader() {
+  TRY(leader.regain());
   const arch::Registers after = TRY(get_registers(leader));
   const bool mapped = area.value == 0 && arch::ip(after) == board.map_call + arch::kSyscallLength;
-  if (area.value != 0 && descriptors.empty()) TRY(see_sockets());
   if (mapped && (arch::result(after) >= 0 || arch::result(after) < -4095))
-    area = {static_cast<uint64_t>(arch::result(after))};  // fresh: there is no session in it
-  calling = false;
+    area = {static_cast<uint64_t>(arch::result(after))};
+  loose = false;
   return {};
 }
 
 Result<> Parasite::Impl::call(const arch::Registers& registers) {
   TRY(set_registers(leader, registers));
-  calling = true;
+  loose = true;
   TRY(run_one_call(leader));
-  calling = false;
+  loose = false;
   return {};
 }
 
-// From the close on the springboard's own code is on its way to the munmap, and then home.
-Result<> Parasite::Impl::close_in_target(int descriptor) {
+// The springboard's own code goes on to the munmap, and then home.
+Result<> Parasite::Impl::give_signal_back() {
+  in_blob = false;
+  if (!signal.borrow) return {};
+  parasite::Session session{};
+  TRY(read_remote(pid, session_of(leader_block()), &session, sizeof session));
+  if (session.borrowed == 0) return {};
+  const RemoteAddress its_own = session_of(leader_block()) + offsetof(parasite::Session, its_own);
   arch::Registers registers = own;
-  arch::set_ip(registers, board.close_call);
-  arch::set_syscall(registers, arch::kClose, {as_arguments(descriptor)});
+  arch::set_ip(registers, board.spare_call);
+  arch::set_syscall(registers, arch::kSigaction,
+                    {static_cast<uint64_t>(signal.number), its_own.value, 0, sizeof(uint64_t)});
   arch::set_kept(registers, area.value);
   return call(registers);
 }
 
 Result<> Parasite::Impl::unmap_area() {
-  if (both_ends) {
-    TRY(close_in_target(descriptors[1]));
-    both_ends = false;
-  }
-  if (!descriptors.empty()) {
-    TRY(close_in_target(descriptors[0]));
-    descriptors.clear();
-  }
   arch::Registers registers = own;
   arch::set_ip(registers, board.unmap_call);
   arch::set_syscall(registers, arch::kMunmap, {area.value, area_size});
@@ -399,7 +365,6 @@ Result<> Parasite::Impl::unmap_area() {
     return Error::system(static_cast<int>(-arch::result(after)),
                          strf("task %d: unmap the parasite", pid));
   area = {};
-  socket.close();
   return {};
 }
 
@@ -410,10 +375,11 @@ Parasite::~Parasite() {
   if (impl_ != nullptr) (void)insist([this] { return impl_->leave(); });
 }
 
-Result<Parasite> Parasite::infect(SeizedThread& leader, const Fd& pidfd, KnownVdso vdso) {
+Result<Parasite> Parasite::infect(SeizedThread& leader, const KnownOfTask& known) {
   auto impl = std::make_unique<Impl>(leader);
-  impl->vdso = vdso;
-  Result<> entered = impl->enter(pidfd);
+  impl->vdso = known.vdso;
+  impl->signal = known.stop_signal;
+  Result<> entered = impl->enter();
   if (entered.ok()) return Parasite(std::move(impl));
   const pid_t pid = impl->pid;
   (void)insist([&] { return impl->leave(); });
@@ -421,24 +387,29 @@ Result<Parasite> Parasite::infect(SeizedThread& leader, const Fd& pidfd, KnownVd
 }
 
 Result<> Parasite::run(Batch& batch) {
-  for (size_t datagram = 0; datagram < batch.datagrams(); datagram++) {
-    Result<> ran = impl_->run_datagram(batch, datagram);
+  for (size_t message = 0; message < batch.messages(); message++) {
+    Result<> ran = impl_->run_message(batch, message);
     if (!ran.ok()) return explain(ran.take_error(), impl_->pid);
   }
   return {};
 }
 
+// From its stop after an answer the leader, if we die, waits for the thread before it unmaps.
 Result<> Parasite::run_in_thread(SeizedThread& thread, Batch& batch) {
-  if (batch.datagrams() == 0) return {};
+  if (batch.messages() == 0) return {};
+  if (!impl_->in_blob) {
+    Batch nothing;
+    nothing.ask_nothing();
+    TRY(run(nothing));
+  }
   const uint32_t number = TRY(inner_tid(impl_->pid, thread.tid()));
-  for (size_t datagram = 0; datagram < batch.datagrams(); datagram++) {
-    Result<> ran = impl_->run_datagram_in_thread(thread, number, batch, datagram);
+  for (size_t message = 0; message < batch.messages(); message++) {
+    Result<> ran = impl_->run_message_in_thread(thread, number, batch, message);
     if (!ran.ok()) return explain(ran.take_error(), thread.tid());
   }
   return {};
 }
 
-const std::vector<int>& Parasite::own_descriptors() const { return impl_->descriptors; }
 RemoteAddress Parasite::area() const { return impl_->area; }
 uint64_t Parasite::area_size() const { return impl_->area_size; }
 

@@ -3,21 +3,26 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "engine/base/ids.h"
 #include "engine/base/sys.h"
 #include "engine/tracee/batch.h"
 #include "engine/tracee/seized_thread.h"
 #include "engine/tracee/springboard_place.h"
+#include "engine/tracee/stop_signal.h"
 
 namespace ncr {
 
+// What infect() would otherwise have to find out by itself.
+struct KnownOfTask {
+  StopSignal stop_signal;  // number 0: not known
+  KnownVdso vdso;
+};
+
 class [[nodiscard]] Parasite {
  public:
-  // `leader` is stopped. pidfd is the task's. Leaves the leader running in the blob, waiting for
-  // commands. `vdso` spares looking for it.
-  static Result<Parasite> infect(SeizedThread& leader, const Fd& pidfd, KnownVdso vdso = {});
+  // `leader` is stopped, and stays so but for the moments in which it answers.
+  static Result<Parasite> infect(SeizedThread& leader, const KnownOfTask& known = {});
   Parasite(Parasite&&) noexcept;
   ~Parasite();  // cures, best effort
 
@@ -34,13 +39,10 @@ class [[nodiscard]] Parasite {
       return Error::system(batch.error(ticket), "parasite command " + std::to_string(Command::kId));
     return batch.reply<Command>(ticket);
   }
-  // Descriptor numbers that are the parasite's own and must not be taken for the target's.
-  const std::vector<int>& own_descriptors() const;
   RemoteAddress area() const;  // its mapping in the target, not the target's
   uint64_t area_size() const;
 
-  Result<> cure();  // out of the target: registers, mask, mappings and descriptors as found; the
-                    // leader is stopped again
+  Result<> cure();  // out of the target: registers, mask and mappings as found
 
  private:
   struct Impl;

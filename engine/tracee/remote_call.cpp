@@ -8,7 +8,6 @@
 #include "engine/tracee/remote_call.h"
 
 #include <linux/ptrace.h>
-
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -85,18 +84,24 @@ Result<int> wait_stop(pid_t tid) {
   }
 }
 
-Result<> run_to_syscall_stop(const SeizedThread& thread) {
+// Until the stop that is reported as `wanted`.
+Result<> run_to_stop(const SeizedThread& thread, int how, const char* name, int wanted) {
   unsigned long inject = 0;
   for (;;) {
-    TRY(request(PTRACE_SYSCALL, thread.tid(), 0, inject, "SYSCALL"));
+    TRY(request(how, thread.tid(), 0, inject, name));
     const int status = TRY(wait_stop(thread.tid()));
-    if (status == kSyscallStop) return {};
+    if (status == wanted) return {};
     const bool is_signal = (status >> 8) == 0;
     if (is_signal && is_fault(status))
       return Error::system(
-          EFAULT, strf("thread %d got signal %d in a system call of ours", thread.tid(), status));
+          EFAULT, strf("thread %d got signal %d in code of ours; it goes on unharmed", thread.tid(),
+                       status));
     inject = is_signal ? static_cast<unsigned long>(status) : 0;
   }
+}
+
+Result<> run_to_syscall_stop(const SeizedThread& thread) {
+  return run_to_stop(thread, PTRACE_SYSCALL, "SYSCALL", kSyscallStop);
 }
 
 Result<bool> has_seccomp(pid_t tid) {
@@ -147,22 +152,8 @@ Result<> run_one_call(const SeizedThread& thread) {
   return run_to_syscall_stop(thread);
 }
 
-Result<RunningState> look_after(const SeizedThread& thread) {
-  const int status = TRY(poll_stop(thread.tid()));
-  if (status == kRunning && is_dead(thread.tid()))
-    return Error::gone(strf("thread %d was killed", thread.tid()));
-  if (status == kRunning) return RunningState::kRuns;
-  const bool is_signal = (status >> 8) == 0;
-  if (is_signal && is_fault(status)) return RunningState::kCrashed;
-  TRY(request(PTRACE_CONT, thread.tid(), 0, is_signal ? static_cast<unsigned long>(status) : 0,
-              "CONT"));
-  return RunningState::kRuns;
-}
-
-Result<> halt(SeizedThread& thread, RunningState state) {
-  TRY(thread.interrupt());
-  if (state == RunningState::kCrashed) TRY(request(PTRACE_CONT, thread.tid(), 0, 0, "CONT"));
-  return thread.wait_stop();
+Result<> run_to_own_stop(const SeizedThread& thread, int signal) {
+  return run_to_stop(thread, PTRACE_CONT, "CONT", signal);
 }
 
 Error explain(Error error, pid_t tid) {

@@ -15,14 +15,8 @@ Result<> prepare_remote_calls(const SeizedThread& thread);
 // Lets the thread run until its next system call returned. It must be known to make one.
 Result<> run_one_call(const SeizedThread& thread);
 
-// What became of a thread that runs in the blob, without waiting. A job-control stop is passed on
-// and the blob goes on; a fault in the blob stops the thread and is an error.
-enum class RunningState { kRuns, kCrashed };
-Result<RunningState> look_after(const SeizedThread& thread);
-
-// Stops a thread that was resumed. One that crashed is stopped already, and drops its fault on the
-// way from that stop to this.
-Result<> halt(SeizedThread& thread, RunningState state);
+// Lets the thread run until it stops itself by this signal.
+Result<> run_to_own_stop(const SeizedThread& thread, int signal);
 
 // kGone if the thread was killed, whatever failed because of it.
 Error explain(Error error, pid_t tid);

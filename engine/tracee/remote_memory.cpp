@@ -34,7 +34,40 @@ Result<> copy(pid_t pid, Direction direction, RemoteAddress remote, void* local,
   return {};
 }
 
+constexpr size_t kMaxParts = 4;
+
+Result<> copy(pid_t pid, Direction direction, std::initializer_list<RemotePart> parts) {
+  const char* verb = direction == Direction::kRead ? "read" : "write";
+  iovec ours[kMaxParts];
+  iovec theirs[kMaxParts];
+  size_t count = 0;
+  size_t size = 0;
+  for (const RemotePart& part : parts) {
+    if (count == kMaxParts) return Error::usage("too many parts of a task's memory at once");
+    ours[count] = {const_cast<void*>(part.local), part.size};
+    theirs[count++] = {reinterpret_cast<void*>(part.at.value),
+                       part.size};  // NOLINT: of another task
+    size += part.size;
+  }
+  const ssize_t moved = TRY(SYSCALL(direction == Direction::kRead
+                                        ? ::process_vm_readv(pid, ours, count, theirs, count, 0)
+                                        : ::process_vm_writev(pid, ours, count, theirs, count, 0),
+                                    "%s %zu bytes of memory of task %d", verb, size, pid));
+  if (static_cast<size_t>(moved) != size)
+    return Error::gone(
+        strf("%s memory of task %d: %zd of %zu bytes moved", verb, pid, moved, size));
+  return {};
+}
+
 }  // namespace
+
+Result<> read_remote(pid_t pid, std::initializer_list<RemotePart> parts) {
+  return copy(pid, Direction::kRead, parts);
+}
+
+Result<> write_remote(pid_t pid, std::initializer_list<RemotePart> parts) {
+  return copy(pid, Direction::kWrite, parts);
+}
 
 Result<> read_remote(pid_t pid, RemoteAddress from, void* to, size_t size) {
   return copy(pid, Direction::kRead, from, to, size);

@@ -268,21 +268,11 @@ Result<> SeizedThread::set_signal_mask(uint64_t mask) const {
   return {};
 }
 
-Result<> SeizedThread::resume() {
-  TRY(request(PTRACE_CONT, 0, "CONT"));
+Result<> SeizedThread::regain() {
   stopped_ = false;
-  return {};
-}
-
-Result<> SeizedThread::keep_running() {
-  int status = TRY(next_stop(false));
-  int event = 0;
-  int signal = 0;
-  if (status == kRunning) return {};
-  if (!is_event(status, &event, &signal))
-    return request(PTRACE_CONT, static_cast<unsigned long>(signal), "CONT");
-  if (event == PTRACE_EVENT_STOP) stop_signal_ = signal == SIGTRAP ? 0 : signal;
-  return request(PTRACE_CONT, 0, "CONT");
+  TRY(interrupt());
+  (void)request(PTRACE_CONT, 0, "CONT");  // refused if it runs, and then it stops by itself
+  return wait_stop();
 }
 
 Result<> SeizedThread::detach() {

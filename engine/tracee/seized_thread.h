@@ -35,11 +35,9 @@ class [[nodiscard]] SeizedThread {
   Result<> set_regset(unsigned type, const void* data, size_t size) const;
   Result<uint64_t> signal_mask() const;
   Result<> set_signal_mask(uint64_t mask) const;
-  Result<> resume();  // PTRACE_CONT, no signal
-  // For a thread that was resumed: if something else than us stopped it meanwhile (SIGSTOP,
-  // SIGCONT), lets it go on; the job-control stop itself is remembered. To be called now and then
-  // by who waits for it. kGone if it exited.
-  Result<> keep_running();
+  // For one that was let run by calls that failed half way: stops it again, wherever it is. A
+  // signal that it is stopped with is dropped.
+  Result<> regain();
   Result<bool> poll_exit();  // after SIGKILL: true once it is gone
   Result<> detach();         // the success path; says if it could not
 

@@ -23,11 +23,11 @@ Registers near(uint64_t pc) {
 
 TEST(Aarch64Springboard, entries_are_svc_instructions_and_the_last_jump_goes_home) {
   const LeaderBoard board = leader_board(0x400000, near(0x500000), 0, 0x61000);
-  EXPECT_EQ(word(board.bytes, board.close_call - 0x400000), 0xd4000001u);
+  EXPECT_EQ(word(board.bytes, board.spare_call - 0x400000), 0xd4000001u);
   EXPECT_EQ(word(board.bytes, board.map_call - 0x400000), 0xd4000001u);
   EXPECT_EQ(word(board.bytes, board.unmap_call - 0x400000), 0xd4000001u);
-  EXPECT_EQ(word(board.bytes, board.close_call - 0x400000 + 4), 0xaa1303e0u);  // mov x0, x19
-  const uint64_t jump = board.close_call - 0x400000 + 8;
+  EXPECT_EQ(word(board.bytes, board.spare_call - 0x400000 + 4), 0xaa1303e0u);  // mov x0, x19
+  const uint64_t jump = board.spare_call - 0x400000 + 8;
   EXPECT_EQ(jump + 4 * (word(board.bytes, jump) & 0x3ffffff), board.leave - 0x400000);
   const uint64_t last = board.bytes.size() - 4;
   EXPECT_EQ(word(board.bytes, last) >> 26, 5u);

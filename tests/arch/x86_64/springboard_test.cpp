@@ -19,10 +19,10 @@ bool is_syscall_at(const std::vector<unsigned char>& bytes, uint64_t offset) {
 
 TEST(X86Springboard, entries_are_where_they_are_said_to_be) {
   const LeaderBoard board = leader_board(0x1000, Registers{}, 0, 0x61000);
-  EXPECT_TRUE(is_syscall_at(board.bytes, board.close_call - 0x1000));
+  EXPECT_TRUE(is_syscall_at(board.bytes, board.spare_call - 0x1000));
   EXPECT_TRUE(is_syscall_at(board.bytes, board.map_call - 0x1000));
   EXPECT_TRUE(is_syscall_at(board.bytes, board.unmap_call - 0x1000));
-  const uint64_t jump = board.close_call - 0x1000 + 5;  // syscall; mov rdi, r12
+  const uint64_t jump = board.spare_call - 0x1000 + 5;  // syscall; mov rdi, r12
   EXPECT_EQ(board.bytes.at(jump), 0xeb);
   EXPECT_EQ(jump + 2 + board.bytes.at(jump + 1), board.leave - 0x1000);
   EXPECT_EQ(board.bytes.at(board.leave - 0x1000), 0xbe);  // mov esi, size
@@ -131,7 +131,7 @@ TEST(X86Springboard, goes_on_to_unmap_after_the_socket_was_closed) {
               const LeaderBoard board = leader_board(reinterpret_cast<uint64_t>(code),
                                                      landing(stack + 65536), kMask, kAreaSize);
               std::memcpy(code, board.bytes.data(), board.bytes.size());
-              jump(board.close_call, SYS_close, 0, 0, reinterpret_cast<uint64_t>(g_area));
+              jump(board.spare_call, SYS_close, 0, 0, reinterpret_cast<uint64_t>(g_area));
             }),
             0);
 }

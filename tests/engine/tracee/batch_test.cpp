@@ -37,7 +37,7 @@ TEST(Batch, an_answer_is_found_by_ticket_and_by_command) {
   Batch batch;
   const size_t ticket = batch.ask<Small>({7});
   EXPECT_EQ(batch.error(ticket), ENODATA);
-  ASSERT_EQ(batch.datagrams(), 1u);
+  ASSERT_EQ(batch.messages(), 1u);
   EXPECT_EQ(batch.encoded(0).size(), 8u + 16 + 8);
   const std::string data = answer(Small::kId, 0, 8, 8);
   ASSERT_TRUE(batch.decode(0, data.data(), data.size()).ok());
@@ -58,12 +58,12 @@ TEST(Batch, a_failed_command_has_its_error_number_and_no_reply) {
   EXPECT_EQ(error, ENOSYS);
 }
 
-TEST(Batch, answers_larger_than_a_datagram_are_asked_for_in_several) {
+TEST(Batch, answers_larger_than_a_message_are_asked_for_in_several) {
   Batch batch;
   batch.ask<Large>({1});
   batch.ask<Small>({1});
   batch.ask<Large>({2});
-  ASSERT_EQ(batch.datagrams(), 2u);
+  ASSERT_EQ(batch.messages(), 2u);
   const std::string data = answer(Large::kId, -EPERM, 0, 0);
   EXPECT_FALSE(batch.decode(0, data.data(), data.size()).ok());
   EXPECT_TRUE(batch.decode(1, data.data(), data.size()).ok());

@@ -49,7 +49,6 @@ TEST(ParasiteRseq, a_thread_in_a_restartable_sequence_goes_on_at_its_abort_handl
   int seen = 0;
   for (int time = 0; time < 50; time++) {
     usleep(500);
-    Fd pidfd = sys::pidfd_open(child).take();
     SeizedThread thread = SeizedThread::seize(child).take();
     ASSERT_TRUE(thread.interrupt().ok());
     ASSERT_TRUE(thread.wait_stop().ok());
@@ -62,7 +61,7 @@ TEST(ParasiteRseq, a_thread_in_a_restartable_sequence_goes_on_at_its_abort_handl
       EXPECT_EQ(arch::ip(left.value()), reinterpret_cast<uint64_t>(&rseq_test_abort));
     else
       EXPECT_EQ(arch::ip(left.value()), arch::ip(found));
-    Parasite parasite = Parasite::infect(thread, pidfd).take();
+    Parasite parasite = Parasite::infect(thread).take();
     ASSERT_TRUE(parasite.cure().ok());
     ASSERT_TRUE(thread.detach().ok());
     if (!inside) continue;
