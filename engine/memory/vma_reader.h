@@ -32,14 +32,18 @@ class VmaReader {
   using Lines = Result<std::vector<VmaLine>>;
   enum class State : char { kUnread, kBeingRead, kRead };
 
+  static constexpr size_t kAnyone = ~size_t{0};
+
   void read_ahead();
+  bool read_next(std::unique_lock<std::mutex>& lock);  // false: nothing is to be read now
   const std::vector<Task>* tasks_ = nullptr;
   std::mutex mutex_;
   std::condition_variable read_;
   std::vector<State> states_;
   std::vector<std::optional<Lines>> lines_;
-  size_t next_ = 0;  // where a helper looks for work; only a bounded number of tasks are read ahead
-  size_t taken_ = 0;
+  size_t next_ = 0;  // where to look for the next that nobody reads
+  size_t lines_ahead_ = 0;
+  size_t awaited_ = kAnyone;
   bool stop_ = false;
   std::condition_variable work_;
   std::vector<QuietThread> threads_;
