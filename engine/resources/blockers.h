@@ -22,7 +22,7 @@ class Blockers {
   }
   bool empty() const { return list_.empty(); }
   const std::vector<Blocker>& list() const { return list_; }
-  Error as_error() const;  // kUnsupported: a line per blocker
+  Error as_error() const;  // kUnsupported: a line for each, with how many tasks have it
 
  private:
   std::vector<Blocker> list_;

@@ -22,5 +22,19 @@ TEST(blockers, are_one_error_with_a_line_for_each) {
   EXPECT_NE(error.text().find("lies outside of the tree; --shell-job helps"), std::string::npos);
 }
 
+TEST(blockers, what_many_tasks_have_in_common_is_told_once) {
+  Blockers blockers;
+  Task task;
+  task.comm = "worker";
+  for (task.pid = 10; task.pid < 1010; task.pid++)
+    blockers.add(task, "fd 3", "is of a kind that cannot be dumped", "close it");
+  blockers.add(task, "fd 4", "is of another kind that cannot be dumped");
+  EXPECT_EQ(blockers.list().size(), 1001u);
+  EXPECT_EQ(blockers.as_error().text(),
+            "2 things of this tree cannot be dumped:\n"
+            "  task 10 (worker) and 999 more: fd 3: is of a kind that cannot be dumped; close it\n"
+            "  task 1010 (worker): fd 4: is of another kind that cannot be dumped");
+}
+
 }  // namespace
 }  // namespace ncr
