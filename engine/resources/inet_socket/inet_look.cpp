@@ -87,6 +87,15 @@ Result<std::string> local_address(const Fd& socket) { return read_address(socket
 
 Result<std::string> peer_address(const Fd& socket) { return read_address(socket, ::getpeername); }
 
+// inet_getname leaves out its look at the state for SO_PEERNAME (net/ipv4/af_inet.c), which takes
+// no more room than the name needs (net/core/sock.c).
+Result<std::string> last_peer_address(const Fd& socket) {
+  return read_address(socket, [](int fd, sockaddr* address, socklen_t* size) {
+    if (::getsockname(fd, address, size) != 0) return -1;
+    return ::getsockopt(fd, SOL_SOCKET, SO_PEERNAME, address, size);
+  });
+}
+
 // Only NETLINK_SOCK_DIAG tells; a kernel without udp_diag has nothing to say, and a socket that it
 // does not list is not bound.
 Result<uint32_t> shutdown_of_udp(const Fd& socket, const schema::InetSocket& known) {

@@ -36,6 +36,8 @@ bool is_tcp(const Fd& socket);
 // struct sockaddr of one end. Empty: not connected.
 Result<std::string> local_address(const Fd& socket);
 Result<std::string> peer_address(const Fd& socket);
+// The same, also of a connection that has ended, which getpeername(2) does not tell.
+Result<std::string> last_peer_address(const Fd& socket);
 // What is shut down of a bound UDP socket (InetSocket.shutdown).
 Result<uint32_t> shutdown_of_udp(const Fd& socket, const schema::InetSocket& known);
 Result<std::string> device_of(const Fd& socket);  // SO_BINDTODEVICE; empty: any

@@ -147,6 +147,16 @@ bool has_reused_port(const Image& image, const schema::InetSocket& socket) {
   });
 }
 
+// listen(2) asks for the port once more (inet_csk_listen_start, net/ipv4/inet_connection_sock.c,
+// 5.15), and connections that were made before it may have it by now.
+Result<> listen_at(const Fd& fd, const schema::InetSocket& socket) {
+  const int reuse = TRY(get_int_option(fd, SOL_SOCKET, SO_REUSEADDR, "SO_REUSEADDR"));
+  TRY(set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR"));
+  TRY(SYSCALL(::listen(fd.get(), static_cast<int>(socket.backlog())), "listen at %s",
+              address_text(socket.local()).c_str()));
+  return set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse, "SO_REUSEADDR");
+}
+
 Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   const schema::InetSocket& socket = record.inet_socket();
   Fd fd = TRY(make_socket(socket));
@@ -159,9 +169,7 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
                           static_cast<socklen_t>(socket.peer().size())),
                 "connect to %s", address_text(socket.peer()).c_str()));
   TRY(shut_down(fd, socket));
-  if (socket.listening())
-    TRY(SYSCALL(::listen(fd.get(), static_cast<int>(socket.backlog())), "listen at %s",
-                address_text(socket.local()).c_str()));
+  if (socket.listening()) TRY(listen_at(fd, socket));
   TRY(set_status_flags(fd, record.flags()));
   return fd;
 }

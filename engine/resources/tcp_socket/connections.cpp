@@ -215,7 +215,12 @@ void Connections::let_go() { held_.clear(); }
 
 void Connections::close_if_asked(const DumpRequest& request) {
   if (request.tcp != TcpPolicy::kClose) return;
-  for (const Held& held : held_) held.record->set_state(inet_socket::kClose);
+  for (const Held& held : held_) {
+    held.record->set_state(inet_socket::kClose);
+    // Where it comes back nobody may have that address.
+    held.record->mutable_socket()->clear_local();
+    held.record->mutable_socket()->clear_peer();
+  }
   let_go();
 }
 

@@ -1,7 +1,8 @@
-// See ended.h. The kernel has thrown away who the peer was; what is left is a socket in CLOSE with
-// a receive queue. With an empty queue it is like one that was shut down before it ever connected.
-// With bytes in it, it is made by a conversation with ourselves, over the loopback, in which the
-// other end says these bytes and closes first. (engine and child)
+// See ended.h. What is left is a socket in CLOSE with a receive queue, which knows still between
+// whom it was. Where these names are of no use any more (the address is not here, somebody else
+// uses them) it comes back without: with an empty queue it is like one that was shut down before it
+// ever connected, with bytes in it it is made by a conversation with ourselves, over the loopback,
+// in which the other end says these bytes and closes first. (engine and child)
 #include "engine/resources/tcp_socket/ended.h"
 
 #include <netinet/in.h>
@@ -84,6 +85,8 @@ Result<> read_ended(const Fd& socket, schema::TcpSocket* out) {
   int unread = 0;
   TRY(SYSCALL(::ioctl(socket.get(), FIONREAD, &unread), "ioctl FIONREAD"));
   out->mutable_receive()->set_data(TRY(peek_received(socket, static_cast<size_t>(unread))));
+  out->mutable_socket()->set_local(TRY(inet_socket::local_address(socket)));
+  out->mutable_socket()->set_peer(TRY(inet_socket::last_peer_address(socket)));
   return {};
 }
 

@@ -10,7 +10,7 @@ namespace ncr::tcp_socket {
 Result<std::string> peek_received(const Fd& socket, size_t size);
 Result<> read_ended(const Fd& socket, schema::TcpSocket* out);
 
-// Reads what was left, then the end of file; writing gives EPIPE.
+// Reads what was left, then the end of file; writing gives EPIPE. Has no names.
 Result<> make_ended(const Fd& socket, const schema::TcpSocket& record);
 
 }  // namespace ncr::tcp_socket

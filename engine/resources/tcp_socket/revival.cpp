@@ -8,13 +8,13 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <cstring>
 #include <map>
 #include <set>
 
 #include "engine/resources/inet_socket/inet_address.h"
 #include "engine/resources/inet_socket/inet_look.h"
 #include "engine/resources/tcp_socket/repair.h"
+#include "engine/resources/tcp_socket/tcp_restore.h"
 
 namespace ncr::tcp_socket {
 namespace {
@@ -26,16 +26,6 @@ bool is_connection(const schema::OpenFile& file) {
 std::string name_of(const schema::TcpSocket& record) {
   return strf("TCP connection %s -> %s", inet_socket::address_text(record.socket().local()).c_str(),
               inet_socket::address_text(record.socket().peer()).c_str());
-}
-
-int reuse_address_of(const schema::TcpSocket& record) {
-  for (const schema::SocketOption& option : record.socket().options()) {
-    int value = 0;
-    if (option.level() != SOL_SOCKET || option.name() != SO_REUSEADDR) continue;
-    memcpy(&value, option.value().data(), std::min(sizeof value, option.value().size()));
-    return value;
-  }
-  return 0;
 }
 
 // Begun anew, from the same address. Whether it succeeds is the program's to find out, as before.

@@ -59,6 +59,7 @@ std::string encode_tcp(const Segment& segment) {
   header.ack_seq = htonl(segment.acknowledged);
   header.doff = sizeof header / 4;
   header.fin = segment.fin ? 1 : 0;
+  header.rst = segment.reset ? 1 : 0;
   header.ack = 1;
   header.window = htons(segment.window);
   // Both pseudo headers come to the same sum: addresses, length, protocol.

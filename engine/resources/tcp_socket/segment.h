@@ -14,6 +14,7 @@ struct Segment {
   uint32_t acknowledged = 0;
   uint16_t window = 0;
   bool fin = false;
+  bool reset = false;
 };
 
 // With headers of IP and TCP. Empty if the addresses are none.

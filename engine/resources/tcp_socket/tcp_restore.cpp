@@ -3,7 +3,8 @@
 // what was negotiated, queues, FINs, window. Three things have no call of their own. What waits to
 // be sent for the first time is written while the peer's window is made out to be full. A FIN of
 // the peer is sent to ourselves in its name. That our FIN was acknowledged is left for the peer to
-// say again: FIN-WAIT-2 comes back as FIN-WAIT-1.
+// say again: FIN-WAIT-2 comes back as FIN-WAIT-1. One that has ended is made in the same way, and
+// then reset by a segment in the peer's name.
 #include "engine/resources/tcp_socket/tcp_restore.h"
 
 #include <netinet/in.h>
@@ -29,6 +30,9 @@ using inet_socket::address_text;
 using inet_socket::look_at_tcp;
 
 constexpr size_t kChunk = 32 << 10;  // of a receive queue: each is one allocation of the kernel
+constexpr int kPatienceMs = 1000;
+constexpr int kLittlePatienceMs = 50;  // where it can be done without
+constexpr uint32_t kFirst = 1;  // sequence number of a connection that has ended: any will do
 
 Result<> done(int failed, const char* what) {
   if (failed != 0) return Error::system(failed, what);
@@ -157,16 +161,16 @@ Result<> fill_send_queue(const Fd& socket, const schema::TcpSocket& record) {
   return buffer.put_back(socket);
 }
 
-Result<> wait_for_state(const Fd& socket, uint32_t wanted) {
-  constexpr int kMostNaps = 2000;
-  for (int naps = 0; naps < kMostNaps; naps++) {
+Result<> wait_for_state(const Fd& socket, uint32_t wanted, int patience_ms) {
+  constexpr int kNap = 500;  // microseconds
+  for (int naps = 0; naps < patience_ms * 1000 / kNap; naps++) {
     inet_socket::TcpLook look = TRY(look_at_tcp(socket));
     if (look.state == wanted) return {};
-    ::usleep(500);
+    ::usleep(kNap);
   }
   return Error(
       ErrorCode::kSystem,
-      strf("the FIN of its peer did not arrive (state %s); does a firewall drop packets on "
+      strf("the last word of its peer did not arrive (state %s); does a firewall drop packets on "
            "the loopback?",
            inet_socket::state_name(TRY(look_at_tcp(socket)).state)));
 }
@@ -180,7 +184,8 @@ Result<> receive_fin(const Fd& socket, const schema::TcpSocket& record, bool fin
               .acknowledged = record.send().sequence(),
               .window = 0,
               .fin = true}));
-  return wait_for_state(socket, fin_was_sent ? inet_socket::kClosing : inet_socket::kCloseWait);
+  return wait_for_state(socket, fin_was_sent ? inet_socket::kClosing : inet_socket::kCloseWait,
+                        kPatienceMs);
 }
 
 // A FIN of the peer comes first if it is what the window of the record counts with.
@@ -192,7 +197,41 @@ Result<> fill_and_close(const Fd& socket, const schema::TcpSocket& record) {
   return {};
 }
 
+// Resetting leaves names and received bytes alone (tcp_done).
+Result<> receive_reset(const Fd& socket, const schema::TcpSocket& record) {
+  TRY(inject({.from = record.socket().peer(),
+              .to = record.socket().local(),
+              .sequence = kFirst + static_cast<uint32_t>(record.receive().data().size()),
+              .acknowledged = kFirst,
+              .window = 0,
+              .reset = true}));
+  return wait_for_state(socket, inet_socket::kClose, kLittlePatienceMs);
+}
+
 }  // namespace
+
+int reuse_address_of(const schema::TcpSocket& record) {
+  for (const schema::SocketOption& option : record.socket().options()) {
+    int value = 0;
+    if (option.level() != SOL_SOCKET || option.name() != SO_REUSEADDR) continue;
+    memcpy(&value, option.value().data(), std::min(sizeof value, option.value().size()));
+    return value;
+  }
+  return 0;
+}
+
+Result<> rebuild_ended(const Fd& socket, const schema::TcpSocket& record) {
+  TRY(done(enter_repair(socket.get()), "TCP_REPAIR, which needs CAP_NET_ADMIN"));
+  TRY(done(set_sequence(socket.get(), Queue::kSend, kFirst), "set a sequence number"));
+  TRY(done(set_sequence(socket.get(), Queue::kReceive, kFirst), "set a sequence number"));
+  TRY(join_ends(socket, record.socket()));
+  TRY(fill_receive_queue(socket, record.receive().data()));
+  TRY(receive_reset(socket, record));
+  TRY(done(leave_repair(socket.get(), Leave::kQuietly, 1), "leave repair"));
+  // That of our own reset. Fetched, it is gone.
+  TRY(get_int_option(socket, SOL_SOCKET, SO_ERROR, "SO_ERROR"));
+  return {};
+}
 
 Result<> rebuild(const Fd& socket, const schema::TcpSocket& record) {
   const tcp_repair_window window = TRY(window_of(record));

@@ -144,19 +144,47 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest& request, Blo
   return {};
 }
 
-Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
-  const schema::TcpSocket& tcp = record.tcp_socket();
+// With its names, if they can be had here; what else it was counts for more.
+Result<Fd> open_ended(FileRestorer& files, const schema::TcpSocket& tcp) {
+  if (tcp.state() == inet_socket::kClose && !tcp.socket().peer().empty()) {
+    Fd named = TRY(inet_socket::make_socket(tcp.socket()));
+    Result<> rebuilt = rebuild_ended(named, tcp);
+    if (rebuilt.ok()) return named;
+    files.request().callbacks.log.warning(
+        "TCP connection %s -> %s, which has ended, comes back without these names: %s",
+        address_text(tcp.socket().local()).c_str(), address_text(tcp.socket().peer()).c_str(),
+        rebuilt.error().text().c_str());
+  }
   Fd fd = TRY(inet_socket::make_socket(tcp.socket()));
-  const bool closed =
-      tcp.state() == inet_socket::kClose || files.request().tcp == TcpPolicy::kClose;
-  if (closed)
-    TRY_WHILE(make_ended(fd, tcp), "a connection that has ended");
-  else if (tcp.state() == inet_socket::kSynSent)
+  const bool never_connected = tcp.socket().peer().empty();
+  if (never_connected && inet_socket::port_of(tcp.socket().local()) != 0)
+    TRY(inet_socket::bind_to(fd, tcp.socket()));
+  TRY_WHILE(make_ended(fd, tcp), "a connection that has ended");
+  return fd;
+}
+
+Result<Fd> open_alive(const schema::TcpSocket& tcp) {
+  Fd fd = TRY(inet_socket::make_socket(tcp.socket()));
+  if (tcp.state() == inet_socket::kSynSent)
     TRY(inet_socket::bind_to(fd, tcp.socket()));  // it connects when the whole tree is there
   else
     TRY_WHILE(rebuild(fd, tcp), "%s", name_of(tcp).c_str());
+  return fd;
+}
+
+Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
+  const schema::TcpSocket& tcp = record.tcp_socket();
+  const bool ended = tcp.state() == inet_socket::kClose || files.request().tcp == TcpPolicy::kClose;
+  Fd fd = ended ? TRY(open_ended(files, tcp)) : TRY(open_alive(tcp));
   TRY(set_status_flags(fd, record.flags()));
   return fd;
+}
+
+// Until its listener has the port as well, whoever makes that.
+Result<> connect_late(FileRestorer&, const schema::OpenFile& record, const Fd& fd) {
+  const schema::TcpSocket& tcp = record.tcp_socket();
+  if (tcp.state() != inet_socket::kClose) return {};
+  return set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, reuse_address_of(tcp), "SO_REUSEADDR");
 }
 
 }  // namespace
@@ -167,6 +195,7 @@ extern const FdRoom kRoom = {.name = "tcp_socket",
                              .preflight = preflight,
                              .dump = dump,
                              .check = check,
-                             .open = open};
+                             .open = open,
+                             .connect_late = connect_late};
 
 }  // namespace ncr::tcp_socket

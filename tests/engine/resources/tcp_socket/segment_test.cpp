@@ -66,6 +66,16 @@ TEST(segment, ipv4_has_valid_checksums) {
   EXPECT_EQ(header.syn, 0);
 }
 
+TEST(segment, a_reset_is_no_fin) {
+  Segment reset = fin(v4("192.0.2.1", 80), v4("192.0.2.2", 4000));
+  reset.fin = false;
+  reset.reset = true;
+  tcphdr header;
+  memcpy(&header, encode(reset).data() + sizeof(iphdr), sizeof header);
+  EXPECT_EQ(header.rst, 1);
+  EXPECT_EQ(header.fin, 0);
+}
+
 TEST(segment, ipv6_has_a_valid_checksum) {
   const std::string packet = encode(fin(v6("2001:db8::1", 80), v6("2001:db8::2", 4000)));
   ASSERT_EQ(packet.size(), sizeof(ip6_hdr) + sizeof(tcphdr));
