@@ -161,6 +161,7 @@ struct NamespaceProbe {
   std::function<uint32_t(uint64_t inode)> nested_pids = nullptr;
   std::vector<int> deserted = {};  // of nsfs: namespaces of the tree that no task is in
   bool of_root = true;             // the root of the tree is in it
+  bool below = false;  // it belongs to a user namespace below that of the root of the tree
 };
 
 // What a room keeps of a namespace that cannot be filled at once.
@@ -192,8 +193,17 @@ struct NamespaceBuild {
   std::unique_ptr<HalfBuilt>* half_built = nullptr;
   HalfBuilt* kept = nullptr;
   int fd_base = 0;
-  // mnt: to a copy of the caller's that is nobody's.
+  // mnt: to a copy of the caller's that is nobody's, and belongs to the same user namespace.
   std::function<Result<>()> enter_workshop = nullptr;
+  // mnt: of one that belongs to a user namespace below that of the root task (docs/adr/0018). Until
+  // hand_down we are in one of the root task's; it has the owner make a copy, and enters that.
+  // Null: it belongs to that of the root task.
+  std::function<Result<>()> hand_down = nullptr;
+  // mnt: in a process beside us, with the rights of that owner.
+  std::function<Result<>(const std::function<Result<>()>&)> as_owner = nullptr;
+  // mnt: by us, with our rights, as a user that the owner maps: others cannot make files in a file
+  // system of its own.
+  std::function<Result<>(const std::function<Result<>()>&)> as_owners_user = nullptr;
 };
 
 struct NamespaceRoom {

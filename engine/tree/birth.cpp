@@ -276,7 +276,7 @@ class Birth {
     const schema::Task* creator = memory_parent();
     if (creator == nullptr) return {};
     if (begins_pid_namespace())
-      TRY(nursery_.namespaces.finish(plan().pid_space, *creator, nursery_.shared_memory));
+      TRY(nursery_.namespaces.finish(plan().pid_space, record(), nursery_.shared_memory));
     return nursery_.namespaces.enter(record(), *creator);
   }
 

@@ -240,12 +240,37 @@ Result<> NamespaceSet::make_users() {
 
 // What belongs to a user namespace below must be made in it.
 Result<> NamespaceSet::make_beside(const schema::Namespace& record) {
-  const uint32_t owner = users_.owner(record);
   TRY(keep_place(record.content_case(), record.id()));
+  return as_owner(users_.owner(record), [&] { return make_here(record); });
+}
+
+Result<> NamespaceSet::as_owner(uint32_t owner, const std::function<Result<>()>& work) const {
   return beside([&]() -> Result<> {
-    TRY(enter_user_namespace(user_descriptor(owner), this->record(owner)->user()));
-    return make_here(record);
+    TRY(enter_user_namespace(user_descriptor(owner), record(owner)->user()));
+    return work();
   });
+}
+
+// A file system of its own has no files of users that it does not map.
+Result<> NamespaceSet::as_owners_user(uint32_t owner, const std::function<Result<>()>& work) const {
+  const schema::UserNamespace& user = record(owner)->user();
+  const uint32_t first_uid = maps_zero(user) || user.uids().empty() ? 0 : user.uids(0).inside();
+  const uint32_t first_gid = user.gids().empty() ? 0 : user.gids(0).inside();
+  const std::optional<uint32_t> uid = users_.uid_of_root(owner, first_uid);
+  const std::optional<uint32_t> gid = users_.gid_of_root(owner, first_gid);
+  if (!uid || !gid) return work();
+  const ActingAs acting = TRY(ActingAs::user(*uid, *gid));
+  return work();
+}
+
+// What was ours until now becomes its own. Nobody else is in it yet.
+Result<> NamespaceSet::hand_down(const schema::Namespace& record) {
+  auto copy = [&]() -> Result<> {
+    TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a mnt namespace of a user namespace below"));
+    return keep("mnt", schema::Namespace::kMnt, record.id());
+  };
+  TRY(as_owner(users_.owner(record), copy));
+  return visit(schema::Namespace::kMnt, record.id());
 }
 
 // A process is in the time namespace that it was born in; only a single thread may change that, and
@@ -279,7 +304,8 @@ Result<> NamespaceSet::make_one(const schema::Namespace& record) {
     TRY(become_root_inside(record.user()));
     return keep(room.name, room.kind, record.id());
   }
-  const bool late = record.has_pid() || record.has_cgroup();
+  const bool late = record.has_pid() || record.has_cgroup() ||
+                    (record.has_mnt() && !record.empty());  // hand_down()
   return users_.owner(record) != 0 && !late ? make_beside(record) : make_here(record);
 }
 
@@ -297,7 +323,7 @@ Result<> NamespaceSet::make_here(const schema::Namespace& record) {
       TRY(keep("time_for_children", room.kind, record.id()));
       return visit(room.kind, record.id());
     case schema::Namespace::kMnt:
-      if (mount_namespace::has_late_mounts(record)) TRY(make_workshop());
+      if (mount_namespace::has_late_mounts(record)) TRY(make_workshop(users_.owner(record)));
       TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a new mnt namespace"));
       mount_tables_[record.id()] = TRY(procfs::read_file("self/mountinfo"));
       TRY(keep_given_root(record));
@@ -310,12 +336,17 @@ Result<> NamespaceSet::make_here(const schema::Namespace& record) {
 }
 
 // Before the first of the tree's is filled, so it is a copy of the caller's.
-Result<> NamespaceSet::make_workshop() {
-  if (workshop_.valid()) return {};
-  TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a mnt namespace to work in"));
-  Fd space = TRY(procfs::open("self/ns/mnt", O_RDONLY));
-  workshop_ = TRY(above(std::move(space), fd_base_));
-  return {};
+Result<> NamespaceSet::make_workshop(uint32_t owner) {
+  if (workshops_.contains(owner)) return {};
+  Fd anything = TRY(sys::open("/", O_PATH | O_DIRECTORY));
+  const Fd& workshop = workshops_[owner] = TRY(above(std::move(anything), fd_base_));
+  auto make = [&]() -> Result<> {
+    TRY(SYSCALL(::unshare(CLONE_NEWNS), "make a mnt namespace to work in"));
+    const Fd space = TRY(procfs::open("self/ns/mnt", O_RDONLY));
+    TRY(SYSCALL(::dup3(space.get(), workshop.get(), O_CLOEXEC), "dup3"));
+    return {};
+  };
+  return owner == 0 ? make() : as_owner(owner, make);
 }
 
 // A root that is given may lie where only we may go, and not who we are in a user namespace. A
@@ -379,9 +410,19 @@ NamespaceBuild NamespaceSet::describe(const schema::Namespace& record, const Nam
   build.any_descriptor = [this](const std::string& kind, uint32_t id) {
     return descriptor(kind, id);
   };
-  build.enter_workshop = [this]() -> Result<> {
-    return enter_by(workshop_, *room_of(schema::Namespace::kMnt));
+  const uint32_t owner = users_.owner(record);
+  build.enter_workshop = [this, owner]() -> Result<> {
+    return enter_by(workshops_.at(owner), *room_of(schema::Namespace::kMnt));
   };
+  if (record.has_mnt() && owner != 0) {
+    build.hand_down = [this, &record] { return hand_down(record); };
+    build.as_owner = [this, owner](const std::function<Result<>()>& work) {
+      return as_owner(owner, work);
+    };
+    build.as_owners_user = [this, owner](const std::function<Result<>()>& work) {
+      return as_owners_user(owner, work);
+    };
+  }
   auto root = given_roots_.find(record.id());
   build.given_root = root == given_roots_.end() ? -1 : root->second.get();
   if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
@@ -405,7 +446,8 @@ Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoo
     const uint32_t space = users_.owner(record);
     const std::optional<uint32_t> owner = users_.uid_of_root(space, 0);
     std::optional<ActingAs> acting;
-    if (space != 0 && record.has_ipc() && owner) acting.emplace(TRY(ActingAs::user(*owner)));
+    if (space != 0 && record.has_ipc() && owner)
+      acting.emplace(TRY(ActingAs::user(*owner, ::getegid())));
     TRY(room.build(build));
   }
   for (auto& [file, fd] : hidden) hidden_[file] = TRY(above(std::move(fd), fd_base_));
@@ -448,7 +490,7 @@ Result<> NamespaceSet::fill(const SharedMemoryObjects& content) {
   return {};
 }
 
-Result<> NamespaceSet::finish(uint32_t pid_namespace, const schema::Task& creator,
+Result<> NamespaceSet::finish(uint32_t pid_namespace, const schema::Task& first,
                               const SharedMemoryObjects& content) {
   for (auto& [id, half_built] : half_built_) {
     const schema::Namespace& record = *records_.at(id);
@@ -459,7 +501,7 @@ Result<> NamespaceSet::finish(uint32_t pid_namespace, const schema::Task& creato
     TRY(visit(room.kind, id));
     TRY_WHILE(room.finish(build, pid_namespace), "%s namespace %llu", room.name,
               static_cast<unsigned long long>(record.inode()));
-    TRY(visit(room.kind, of(creator, room.kind)));
+    TRY(visit(room.kind, of(first, room.kind)));
   }
   return {};
 }

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,9 +50,9 @@ class NamespaceSet {
   // it. Then fill() each, and end in the root's own.
   Result<> make();
   Result<> fill(const SharedMemoryObjects& content);
-  // First process of a pid namespace, where its creator is: mounts that could not be made before it
-  // was there.
-  Result<> finish(uint32_t pid_namespace, const schema::Task& creator,
+  // First process of a pid namespace, at its birth: mounts that could not be made before it was
+  // there. If there were any, it is in its own mount namespace then.
+  Result<> finish(uint32_t pid_namespace, const schema::Task& first,
                   const SharedMemoryObjects& content);
 
   // Any other task, at its birth.
@@ -81,7 +82,10 @@ class NamespaceSet {
                  const SharedMemoryObjects& content);
   NamespaceBuild describe(const schema::Namespace& record, const NamespaceRoom& room,
                           const SharedMemoryObjects& content);
-  Result<> make_workshop();
+  Result<> make_workshop(uint32_t owner);
+  Result<> as_owner(uint32_t owner, const std::function<Result<>()>& work) const;
+  Result<> as_owners_user(uint32_t owner, const std::function<Result<>()>& work) const;
+  Result<> hand_down(const schema::Namespace& record);
   Result<> go_to_given_root() const;
   Result<> keep_given_root(const schema::Namespace& record);
   Result<> make_time(const schema::TimeNamespace& clocks);
@@ -104,7 +108,7 @@ class NamespaceSet {
   std::map<uint32_t, Fd> given_roots_;            // RestoreRequest.root in each mount namespace
   std::map<uint32_t, Fd> hidden_;                 // by id of the file
   std::map<uint32_t, std::shared_ptr<HalfBuilt>> half_built_;  // by id
-  Fd workshop_;  // a mount namespace, copied from the caller's
+  std::map<uint32_t, Fd> workshops_;  // by owner: mount namespaces, copied from the caller's
   Fd callers_root_;
   std::map<uint32_t, std::vector<Fd>> taken_;     // by id: of the caller's, for what is made
   std::map<uint32_t, std::string> mount_tables_;  // by id: mountinfo of those just made

@@ -122,23 +122,26 @@ Result<> make_user_namespace(const OuterUser& outer, const schema::UserNamespace
   });
 }
 
-Result<ActingAs> ActingAs::user(uint32_t uid) {
+Result<ActingAs> ActingAs::user(uint32_t uid, uint32_t gid) {
   const int securebits = TRY(SYSCALL(::prctl(PR_GET_SECUREBITS), "prctl PR_GET_SECUREBITS"));
   TRY(SYSCALL(::prctl(PR_SET_SECUREBITS, securebits | SECBIT_NO_SETUID_FIXUP),
               "prctl PR_SET_SECUREBITS"));
-  ActingAs acting(::geteuid(), securebits);
+  ActingAs acting(::geteuid(), ::getegid(), securebits);
+  TRY(SYSCALL(::setresgid(kSame, gid, kSame), "act as group %u", gid));
   TRY(SYSCALL(::setresuid(kSame, uid, kSame), "act as user %u", uid));
   return acting;
 }
 
 ActingAs::ActingAs(ActingAs&& other) noexcept
-    : before_(other.before_),
+    : uid_(other.uid_),
+      gid_(other.gid_),
       securebits_(other.securebits_),
       active_(std::exchange(other.active_, false)) {}
 
 ActingAs::~ActingAs() {
   if (!active_) return;
-  (void)SYSCALL(::setresuid(kSame, before_, kSame), "setresuid");
+  (void)SYSCALL(::setresuid(kSame, uid_, kSame), "setresuid");
+  (void)SYSCALL(::setresgid(kSame, gid_, kSame), "setresgid");
   (void)SYSCALL(::prctl(PR_SET_SECUREBITS, securebits_), "prctl PR_SET_SECUREBITS");
   (void)stay_visible();
 }

@@ -29,17 +29,19 @@ Result<> make_user_namespace(const OuterUser& outer, const schema::UserNamespace
 // Enters a namespace and becomes somebody there, in a process of its own.
 Result<> enter_user_namespace(int nsfs, const schema::UserNamespace& user);
 
-// Effective as another user for a while, with all capabilities.
+// Effective as another user and group for a while, with all capabilities.
 class [[nodiscard]] ActingAs {
  public:
-  static Result<ActingAs> user(uint32_t uid);
+  static Result<ActingAs> user(uint32_t uid, uint32_t gid);
   ActingAs(ActingAs&& other) noexcept;
   ActingAs(const ActingAs&) = delete;
   ~ActingAs();
 
  private:
-  ActingAs(uint32_t before, int securebits) : before_(before), securebits_(securebits) {}
-  uint32_t before_;
+  ActingAs(uint32_t uid, uint32_t gid, int securebits)
+      : uid_(uid), gid_(gid), securebits_(securebits) {}
+  uint32_t uid_;  // before
+  uint32_t gid_;
   int securebits_;
   bool active_ = true;
 };

@@ -109,6 +109,13 @@ std::optional<uint32_t> UserSpaces::uid_of_root(uint32_t space, uint32_t here) c
   return outside ? uid_of_root(found->second.above, *outside) : std::nullopt;
 }
 
+std::optional<uint32_t> UserSpaces::gid_of_root(uint32_t space, uint32_t here) const {
+  auto found = spaces_.find(space);
+  if (found == spaces_.end()) return here;
+  const std::optional<uint32_t> outside = outwards(found->second.maps->gids(), here);
+  return outside ? gid_of_root(found->second.above, *outside) : std::nullopt;
+}
+
 schema::UserNamespace maps_from_outside(const std::vector<schema::Namespace>& records,
                                         uint32_t id) {
   schema::UserNamespace maps;

@@ -32,6 +32,7 @@ class UserSpaces {
   std::optional<uint32_t> gid(uint32_t space, uint32_t of_root) const;
   // And back.
   std::optional<uint32_t> uid_of_root(uint32_t space, uint32_t here) const;
+  std::optional<uint32_t> gid_of_root(uint32_t space, uint32_t here) const;
 
  private:
   struct Space {

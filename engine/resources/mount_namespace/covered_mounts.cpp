@@ -1,29 +1,15 @@
-// Under another mount, a mount can only be reached once that is gone. So a thread makes a copy of
-// the namespace that nobody else is in, and takes it down bit by bit: in the end every mount has
-// been on top for a moment. Nothing of that spreads, for the copy is private. A copy that belongs
-// to another user namespace than the original has its mounts locked together
-// (mount_namespaces(7)), so it must be made in that one, which takes a process of its own: a thread
-// cannot enter (setns(2)). Engine, on a thread of its own.
+// Under another mount, a mount can only be reached once that is gone. So a copy of the namespace is
+// taken down bit by bit (throwaway_copy.h): in the end every mount has been on top for a moment.
 #include "engine/resources/mount_namespace/covered_mounts.h"
 
 #include <fcntl.h>
-#include <linux/nsfs.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <functional>
-#include <memory>
 #include <unordered_map>
 
-#include "engine/base/quiet_thread.h"
-#include "engine/base/undo.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
+#include "engine/resources/mount_namespace/throwaway_copy.h"
 
 namespace ncr::mount_namespace {
 namespace {
@@ -48,8 +34,6 @@ struct Family {
 
 Result<std::map<uint32_t, Fd>> take_down(const std::vector<MountLine>& lines, const Fd& proc,
                                          const std::set<uint32_t>& wanted) {
-  TRY(SYSCALL(::unshare(CLONE_NEWNS), "unshare CLONE_NEWNS"));
-  TRY(set_propagation_of_all(MS_PRIVATE));
   std::string text = TRY(sys::read_file_at(proc, "../thread-self/mountinfo"));
   std::vector<MountLine> copy = TRY(parse_mountinfo(text));
   std::unordered_map<uint32_t, uint32_t> original;
@@ -68,48 +52,6 @@ Result<std::map<uint32_t, Fd>> take_down(const std::vector<MountLine>& lines, co
       (void)::umount2(line.point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
   }
   return taken;
-}
-
-// The user namespace that `space` belongs to; none if that is ours.
-Result<Fd> other_owner(const Fd& space, const Fd& proc) {
-  Fd owner(TRY(SYSCALL(::ioctl(space.get(), NS_GET_USERNS), "NS_GET_USERNS")));
-  struct stat theirs {
-  }, ours{};
-  TRY(SYSCALL(::fstat(owner.get(), &theirs), "stat of a user namespace"));
-  TRY(SYSCALL(::fstatat(proc.get(), "../self/ns/user", &ours, 0), "stat /proc/self/ns/user"));
-  return theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino ? Fd() : std::move(owner);
-}
-
-struct Job {
-  const Fd& owner;
-  const std::function<void()>& work;
-  Result<> outcome;
-};
-
-int enter_and_work(void* argument) {
-  Job& job = *static_cast<Job*>(argument);
-  Result<int> entered = SYSCALL(::setns(job.owner.get(), CLONE_NEWUSER), "enter a user namespace");
-  if (entered.ok())
-    job.work();
-  else
-    job.outcome = entered.take_error();
-  return 0;
-}
-
-// In a process that shares our memory and descriptors. Entering another user namespace makes the
-// memory undumpable (kernel: commit_creds).
-Result<> in_user_namespace(const Fd& owner, const std::function<void()>& work) {
-  constexpr size_t kStack = 256 << 10;
-  std::unique_ptr<char[]> stack(new char[kStack]);
-  Job job{owner, work, {}};
-  const int dumpable = TRY(SYSCALL(::prctl(PR_GET_DUMPABLE), "PR_GET_DUMPABLE"));
-  Undo put_back([&] { (void)::prctl(PR_SET_DUMPABLE, dumpable); });
-  if (dumpable != 1) put_back.cancel();  // cannot be set to anything else
-  const pid_t pid = TRY(SYSCALL(
-      ::clone(enter_and_work, stack.get() + kStack, CLONE_VM | CLONE_FILES | CLONE_VFORK, &job),
-      "clone"));
-  TRY(SYSCALL(::waitpid(pid, nullptr, __WALL), "wait for pid %d", pid));
-  return std::move(job.outcome);
 }
 
 }  // namespace
@@ -161,16 +103,11 @@ std::map<uint32_t, const MountLine*> match_tables(const std::vector<MountLine>& 
 
 Result<std::map<uint32_t, Fd>> uncover(const std::vector<MountLine>& lines, const Fd& space,
                                        const Fd& proc, const std::set<uint32_t>& wanted) {
-  const Fd owner = TRY(other_owner(space, proc));
-  Result<std::map<uint32_t, Fd>> taken = Error(ErrorCode::kSystem, "no thread could be started");
-  auto take = [&] { taken = take_down(lines, proc, wanted); };
-  {
-    QuietThread thread([&] {
-      if (!owner.valid()) return take();
-      Result<> done = in_user_namespace(owner, take);
-      if (!done.ok()) taken = done.take_error();
-    });
-  }
+  Result<std::map<uint32_t, Fd>> taken = Error(ErrorCode::kSystem, "nothing was uncovered");
+  TRY(in_throwaway_copy(space, proc, [&]() -> Result<> {
+    taken = take_down(lines, proc, wanted);
+    return {};
+  }));
   return taken;
 }
 

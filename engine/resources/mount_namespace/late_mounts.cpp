@@ -80,6 +80,7 @@ class Finisher {
 
   Result<> place(size_t index) {
     const Placement& placement = plan_.placements[index];
+    if (placement.mount->locked()) return {};  // came with what it is mounted on
     const Placement& parent = plan_.placements[placement.parent];
     if (parent.late != 0) {
       Fd point = TRY_WHILE(open_below(built_.mounts[placement.parent], placement.point),
@@ -119,6 +120,7 @@ Result<> apply(const Spread& spread, const BuiltMounts& built) {
     case Spread::Kind::kUnbindable:
       return set_propagation(mount, MS_UNBINDABLE);
     case Spread::Kind::kJoin:
+      if (!built.mounts[spread.from].valid()) return {};
       return join_group(built.mounts[spread.from], mount);
     case Spread::Kind::kJoinElsewhere:
       return join_group(built.elsewhere[spread.from], mount);

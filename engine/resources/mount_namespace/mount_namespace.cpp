@@ -13,6 +13,7 @@
 #include "engine/resources/mount_namespace/cgroup_mounts.h"
 #include "engine/resources/mount_namespace/content_reader.h"
 #include "engine/resources/mount_namespace/late_mounts.h"
+#include "engine/resources/mount_namespace/locked_mounts.h"
 #include "engine/resources/mount_namespace/mount_build.h"
 #include "engine/resources/mount_namespace/mount_table.h"
 #include "engine/resources/mount_namespace/proc_mounts.h"
@@ -51,6 +52,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, given, &refusals));
   find_bound_namespaces(probe, lines, own, &table, &refusals);
   find_shown_pid_namespaces(probe, &table);
+  if (probe.below) find_locks(probe, lines, &table, &refusals);
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));
@@ -61,11 +63,23 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
 
 // ---- Restore
 
-// As the tree sees it.
+uint32_t user_namespace_of_root(const Image& image) {
+  if (image.tasks.empty()) return 0;
+  for (uint32_t id : image.tasks[0].namespaces())
+    for (const schema::Namespace& space : image.namespaces)
+      if (space.id() == id && space.has_user()) return id;
+  return 0;
+}
+
+// As whoever mounts it sees it.
 schema::MountNamespace table_of(const Image& image, const schema::Namespace& record) {
   schema::MountNamespace table = record.mnt();
-  if (record.owner() != 0)
-    number_owners(maps_from_outside(image.namespaces, record.owner()), &table);
+  const uint32_t of_root = user_namespace_of_root(image);
+  for (schema::MountedFileSystem& file_system : *table.mutable_file_systems()) {
+    const uint32_t maker = file_system.made_below() ? record.owner() : of_root;
+    if (maker != 0 && record.owner() != 0)
+      number_owners(maps_from_outside(image.namespaces, maker), &file_system);
+  }
   for (const schema::Namespace& space : image.namespaces) {
     if (space.has_cgroup()) see_from(space.cgroup(), &table);
   }

@@ -13,6 +13,8 @@
 #include <map>
 #include <unordered_map>
 
+#include "engine/resources/mount_namespace/split_systems.h"
+
 namespace ncr::mount_namespace {
 namespace {
 
@@ -200,13 +202,6 @@ class Planner {
     return nullptr;
   }
 
-  static bool is_covered(const schema::MountNamespace& table, const schema::Mount& mount) {
-    return std::any_of(table.mounts().begin(), table.mounts().end(),
-                       [&](const schema::Mount& other) {
-                         return other.parent() == mount.id() && other.point() == mount.point();
-                       });
-  }
-
   // Of all mounts that `fits` says yes to, the one that shows most.
   template <class F>
   Elsewhere search(F fits) const {
@@ -217,7 +212,7 @@ class Planner {
         const MountedFileSystem* file_system = file_system_of(space->mnt(), mount);
         // One that is made late is not there yet.
         if (file_system != nullptr && file_system->pid_namespace() == 0 &&
-            fits(mount, *file_system) && !is_covered(space->mnt(), mount))
+            fits(mount, *file_system) && can_be_taken(space->mnt(), mount))
           best = {space->id(), &mount, file_system};
       }
     return best;

@@ -211,7 +211,7 @@ class Table {
 
 }  // namespace
 
-void number_owners(const schema::UserNamespace& space, schema::MountNamespace* table) {
+void number_owners(const schema::UserNamespace& space, schema::MountedFileSystem* file_system) {
   auto renumber = [&](std::string_view option) -> std::optional<std::string> {
     const bool user = option.starts_with("uid=");
     uint32_t outer = 0;
@@ -224,17 +224,15 @@ void number_owners(const schema::UserNamespace& space, schema::MountNamespace* t
     if (!inner) return std::nullopt;
     return strf("%s%u", user ? "uid=" : "gid=", *inner);
   };
-  for (schema::MountedFileSystem& file_system : *table->mutable_file_systems()) {
-    std::string options;
-    std::string_view left = file_system.options();
-    while (!left.empty()) {
-      size_t end = left.find(',');
-      std::optional<std::string> option = renumber(left.substr(0, end));
-      left.remove_prefix(end == std::string_view::npos ? left.size() : end + 1);
-      if (option) options += (options.empty() ? "" : ",") + *option;
-    }
-    file_system.set_options(options);
+  std::string options;
+  std::string_view left = file_system->options();
+  while (!left.empty()) {
+    size_t end = left.find(',');
+    std::optional<std::string> option = renumber(left.substr(0, end));
+    left.remove_prefix(end == std::string_view::npos ? left.size() : end + 1);
+    if (option) options += (options.empty() ? "" : ",") + *option;
   }
+  file_system->set_options(options);
 }
 
 bool is_callers_namespace(const std::vector<MountLine>& own, const MountLine& line) {

@@ -30,9 +30,9 @@ Result<schema::MountNamespace> describe_table(const std::vector<MountLine>& line
                                               const DumpRequest& request, const Given& given,
                                               std::vector<Refusal>* refusals);
 
-// Options of file systems that name owners, as the tree's user namespace numbers them: the kernel
-// prints them as the engine's does. What is not mapped is left out.
-void number_owners(const schema::UserNamespace& space, schema::MountNamespace* table);
+// Options of a file system that name owners, as the user namespace of whoever mounts it numbers
+// them: the kernel prints them as the engine's does. What is not mapped is left out.
+void number_owners(const schema::UserNamespace& space, schema::MountedFileSystem* file_system);
 
 constexpr const char* kNsfs = "nsfs";  // a mount of it shows a namespace
 // Whether whoever has the table `own` has the namespace of `line` mounted too.

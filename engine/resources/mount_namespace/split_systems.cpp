@@ -2,6 +2,7 @@
 // others it would have files of its own.
 #include "engine/resources/mount_namespace/split_systems.h"
 
+#include <algorithm>
 #include <map>
 #include <unordered_set>
 
@@ -15,18 +16,14 @@ bool has_files_of_its_own(const schema::MountedFileSystem& system) {
          (is_in_memory(system.type()) || system.type() == "overlay" || system.type() == "devpts");
 }
 
-// Of one namespace, by device: all, and those that no other mount covers.
+// Of one namespace, by device: all, and those that can be taken from there.
 struct Shown {
   explicit Shown(const schema::MountNamespace& table) {
-    std::map<std::pair<uint32_t, std::string>, bool> children;
-    for (const schema::Mount& mount : table.mounts())
-      children[{mount.parent(), mount.point()}] = true;
     for (const schema::Mount& mount : table.mounts()) {
       const auto& system = table.file_systems(static_cast<int>(mount.file_system()) - 1);
       if (mount.external() || !has_files_of_its_own(system)) continue;
       all[system.device()].push_back(&mount);
-      if (!children.contains({mount.id(), mount.point()}))
-        on_top[system.device()].push_back(&mount);
+      if (can_be_taken(table, mount)) on_top[system.device()].push_back(&mount);
     }
   }
   std::map<uint64_t, Mounts> all;
@@ -40,6 +37,12 @@ bool shows(const Mounts& mounts, const std::string& root) {
 }
 
 }  // namespace
+
+bool can_be_taken(const schema::MountNamespace& table, const schema::Mount& mount) {
+  return std::none_of(table.mounts().begin(), table.mounts().end(), [&](const auto& other) {
+    return other.parent() == mount.id() && (other.point() == mount.point() || other.locked());
+  });
+}
 
 std::vector<Split> find_split_systems(const std::vector<const schema::Namespace*>& spaces,
                                       bool brings_root) {

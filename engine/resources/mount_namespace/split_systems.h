@@ -8,6 +8,9 @@
 
 namespace ncr::mount_namespace {
 
+// Whether a copy can be taken of a mount alone, by its path. Pure.
+bool can_be_taken(const schema::MountNamespace& table, const schema::Mount& mount);
+
 // A namespace takes what it shares from those that are built before it, and can only take what they
 // show (mount_plan.h). `spaces`: in the order they are built; `brings_root`: a restore is given the
 // first root. Pure.

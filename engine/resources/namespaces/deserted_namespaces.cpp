@@ -91,8 +91,7 @@ Result<> NamespaceTable::check_deserted(const std::vector<Task>& tasks, Blockers
     if (!record.external_key().empty()) continue;
     const NamespaceRoom& room = *TRY(room_of(one.fd));
     std::string reason = reason_against(room.kind);
-    const bool others = record.has_mnt() && is_nested_user(record.owner());
-    if (reason.empty() && (!one.is_owned || others))
+    if (reason.empty() && !one.is_owned)
       reason = "it belongs to another user namespace than the root of the tree is in";
     if (reason.empty() && !record.empty()) {
       const pid_t pid = TRY(inhabitant(room.name, record.inode()));

@@ -92,6 +92,7 @@ Result<> NamespaceReading::add_visits() {
                            NamespaceProbe{tasks_, member, std::move(fd), request_, content_,
                                           prepared_.of(record.inode())},
                            seen_);
+      visits_.back().probe.below = table_.belongs_below(record);
       visits_.back().probe.of_root = table_.of(0, room->kind) == record.id();
       if (room->beside_tasks) continue;
       visits_.back().probe.nested_pids = [this](uint64_t inode) {

@@ -199,9 +199,9 @@ Result<> NamespaceTable::find_owners(const std::vector<Task>& tasks, Blockers& b
           TRY(sys::open_at(tasks[members_[i]].proc, strf("ns/%s", room->name).c_str(), O_RDONLY));
       (void)TRY(note_owner(fd, i));
       if (kind == schema::Namespace::kMnt && records_[i].external_key().empty() &&
-          is_nested_user(records_[i].owner()))
-        blockers.add(tasks[members_[i]], "mount namespace",
-                     "it belongs to another user namespace than the root of the tree is in");
+          records_[i].id() == of(0, kind) && belongs_below(records_[i]))
+        blockers.add(tasks.front(), "mount namespace",
+                     "it belongs to a user namespace below that of the root, which is in it");
     }
   }
   return {};

@@ -65,6 +65,10 @@ class NamespaceTable {
   uint32_t of_children(size_t index) const { return spaces_of_children_[index]; }
   uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
   uint32_t find_nested_pids(uint64_t inode) const;  // below that of the root; 0: none of these
+  // Whether it belongs to a user namespace below that of the root of the tree.
+  bool belongs_below(const schema::Namespace& record) const {
+    return !record.has_user() && is_nested_user(record.owner());
+  }
   const std::vector<schema::Namespace>& records() const { return records_; }
   std::vector<schema::Namespace>& finished_records() { return records_; }
   size_t member_of(size_t record) const { return members_[record]; }  // index of a task in it

@@ -177,6 +177,9 @@ void NamespaceTable::look_at_births_to_come(const std::vector<Task>& tasks, Bloc
 
 // Each waits for the first process of what it shows, and what is mounted on it waits with it.
 void NamespaceTable::check_proc_mounts(const std::vector<Task>& tasks, Blockers& blockers) const {
+  auto owner_of = [this](const schema::Namespace& record) {
+    return is_nested_user(record.owner()) ? record.owner() : 0;
+  };
   for (const schema::Namespace& record : records_) {
     std::unordered_map<uint32_t, uint32_t> waits_for;  // by mount
     for (const schema::Mount& mount : record.mnt().mounts()) {
@@ -189,11 +192,12 @@ void NamespaceTable::check_proc_mounts(const std::vector<Task>& tasks, Blockers&
                      "it is mounted on a procfs of another pid namespace below that of the root, "
                      "or is a root itself",
                      "unmount it before the dump");
-      if (shown != 0 && is_nested_user(records_[shown - 1].owner()))
+      if (shown != 0 && owner_of(records_[shown - 1]) != owner_of(record))
         blockers.add(tasks[members_[record.id() - 1]],
                      strf("mount %s (proc)", mount.point().c_str()),
-                     "it shows a pid namespace that belongs to another user namespace than the root "
-                     "of the tree is in");
+                     "it shows a pid namespace that belongs to another user namespace than the "
+                     "mount namespace does",
+                     "unmount it before the dump");
       waits_for[mount.id()] = shown != 0 ? shown : above;
     }
   }

@@ -173,7 +173,8 @@ TEST(mount_table, owners_in_options_are_numbered_as_inside) {
   schema::MountNamespace table;
   for (const char* options : {"rw,gid=100005,mode=620", "rw,uid=7,gid=100000", "uid=x,size=1k", ""})
     table.add_file_systems()->set_options(options);
-  number_owners(space, &table);
+  for (schema::MountedFileSystem& file_system : *table.mutable_file_systems())
+    number_owners(space, &file_system);
   EXPECT_EQ(table.file_systems(0).options(), "rw,gid=5,mode=620");
   EXPECT_EQ(table.file_systems(1).options(), "rw,gid=0");
   EXPECT_EQ(table.file_systems(2).options(), "size=1k");

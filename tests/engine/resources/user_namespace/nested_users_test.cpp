@@ -243,16 +243,6 @@ CR_TEST(nested_users, one_that_only_a_descriptor_holds_is_kept) {
   }));
 }
 
-CR_TEST_WITH(nested_users, a_mount_namespace_of_one_is_refused_by_name,
-             .refused_with = "it belongs to another user namespace than the root of the tree") {
-  Gate gate;
-  const pid_t child = fork_user(CLONE_NEWNS, [&] { gate.pass(); });
-  gate.wait_ready(1);
-  checkpoint_restore();
-  gate.open(1);
-  expect_success(child);
-}
-
 CR_TEST_WITH(nested_users, a_tree_that_runs_on_is_looked_at_and_left,
              .final_state = FinalState::kRun) {
   Gate gate;
