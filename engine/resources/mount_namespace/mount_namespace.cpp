@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 
 #include "engine/base/procfs.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
@@ -40,6 +41,21 @@ Result<std::vector<MountLine>> table_of_root(const NamespaceProbe& probe) {
   return read_table(root, "mountinfo");
 }
 
+// Each network namespace has a sysfs of its own; only who owns one can mount it.
+Result<> refuse_own_sysfs(const NamespaceProbe& probe, const std::vector<MountLine>& lines,
+                          std::vector<Refusal>* refusals) {
+  std::set<uint64_t> of_root;
+  for (const MountLine& line : TRY(read_table(probe.tasks.front().proc, "mountinfo")))
+    if (line.type == "sysfs") of_root.insert(line.device);
+  for (const MountLine& line : lines)
+    if (line.type == "sysfs" && !of_root.contains(line.device))
+      refusals->push_back({strf("mount %s (sysfs)", line.point.c_str()),
+                           "a user namespace below the root's mounted it for a network namespace "
+                           "of its own",
+                           "unmount it before the dump"});
+  return {};
+}
+
 Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& blockers) {
   std::vector<MountLine> lines = TRY(read_table(probe.member.proc, "../thread-self/mountinfo"));
   // The engine's own: /proc here is the tree's, that of the descriptor is not.
@@ -52,7 +68,10 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, given, &refusals));
   find_bound_namespaces(probe, lines, own, &table, &refusals);
   find_shown_pid_namespaces(probe, &table);
-  if (probe.below) find_locks(probe, lines, &table, &refusals);
+  if (probe.below) {
+    find_locks(probe, lines, &table, &refusals);
+    TRY(refuse_own_sysfs(probe, lines, &refusals));
+  }
   for (Refusal& refusal : refusals)
     blockers.add(probe.member, std::move(refusal.object), std::move(refusal.reason),
                  std::move(refusal.way_out));

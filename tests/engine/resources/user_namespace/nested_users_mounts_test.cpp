@@ -260,6 +260,19 @@ CR_TEST(nested_users_mounts, one_below_the_other) {
   expect_success(child);
 }
 
+CR_TEST_WITH(nested_users_mounts, a_sysfs_of_a_network_below_is_refused_by_name,
+             .refused_with = "mount /mnt (sysfs)") {
+  Gate gate;
+  const pid_t child = fork_user(CLONE_NEWNS | CLONE_NEWNET, [&] {
+    must(mount_at(kHere, "sysfs", ""), "sysfs");
+    gate.pass();
+  });
+  gate.wait_ready(1);
+  checkpoint_restore();
+  gate.open(1);
+  expect_success(child);
+}
+
 CR_TEST(nested_users_mounts, one_that_only_a_descriptor_holds_is_kept) {
   Gate gate;
   const pid_t child = fork_user(CLONE_NEWNS, [&] {
