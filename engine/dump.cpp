@@ -124,7 +124,8 @@ Result<> ask(Task& task, schema::Task* record) {
     if (room->ask != nullptr) room->ask(task, *record, leader);
     if (room->ask_thread != nullptr) room->ask_thread(task, record->threads(0), leader);
   }
-  Parasite parasite = TRY(Parasite::infect(task.leader(), TRY(known_of(task))));
+  const KnownOfTask known = TRY(known_of(task));
+  Parasite parasite = TRY(Parasite::infect(task.leader(), known));
   TRY(parasite.run(leader));
   for (const TaskRoom* room : task_rooms()) {
     if (room->read != nullptr) TRY_WHILE(room->read(task, leader, record), "%s", room->name);

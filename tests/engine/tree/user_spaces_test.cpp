@@ -70,6 +70,8 @@ TEST(user_spaces, ids_lead_through_every_level) {
   EXPECT_EQ(spaces.gid(2, 520), 0u);
   EXPECT_EQ(spaces.uid_of_root(2, 1), 511u);
   EXPECT_EQ(spaces.uid_of_root(2, 20), std::nullopt);
+  EXPECT_EQ(spaces.gid_of_root(2, 1), 521u);
+  EXPECT_EQ(spaces.gid_of_root(0, 7), 7u);
 }
 
 TEST(user_spaces, maps_are_joined_to_those_above) {
