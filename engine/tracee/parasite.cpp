@@ -304,11 +304,12 @@ Result<> Parasite::Impl::leave() {
     return Error::system(EBUSY, strf("task %d: a thread is still in the parasite", pid));
   if (loose) TRY(catch_leader());
   if (in_blob) TRY(give_signal_back());
+  in_blob = false;
   if (area.value != 0) TRY(unmap_area());
   if (moved) {
     TRY(leader.set_signal_mask(mask));
-    TRY(set_registers(leader,
-                      own));  // with the interrupted call, which the kernel restarts by itself
+    // With the interrupted call, which the kernel restarts by itself.
+    TRY(set_registers(leader, own));
     moved = false;
   }
   if (place.value != 0) {
@@ -341,7 +342,6 @@ Result<> Parasite::Impl::call(const arch::Registers& registers) {
 
 // The springboard's own code goes on to the munmap, and then home.
 Result<> Parasite::Impl::give_signal_back() {
-  in_blob = false;
   if (!signal.borrow) return {};
   parasite::Session session{};
   TRY(read_remote(pid, session_of(leader_block()), &session, sizeof session));
