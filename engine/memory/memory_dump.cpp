@@ -42,6 +42,23 @@ Result<Fd> open_mapped(const Task& task, const VmaLine& line, int flags) {
   return open_by_name(task, line);
 }
 
+struct PrintedPath {
+  std::string path;
+  bool deleted;
+};
+
+PrintedPath printed_path(std::string link) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  const bool deleted = link.ends_with(kDeleted);
+  if (deleted) link.resize(link.size() - kDeleted.size());
+  return {std::move(link), deleted};
+}
+
+Result<PrintedPath> name_of_mapped(const Task& task, const VmaLine& line) {
+  if (!line.perhaps_of_a_layer) return PrintedPath{line.path, line.deleted};
+  return printed_path(TRY(sys::read_link_at(task.proc, map_files_name(line).c_str())));
+}
+
 }  // namespace
 
 Result<> MemoryDump::look(const Task& task, const std::vector<VmaLine>& lines, schema::Task* record,
@@ -60,11 +77,9 @@ Result<> MemoryDump::look(const Task& task, const std::vector<VmaLine>& lines, s
               map_files_name(line).c_str() + 10, line.path.c_str());
   }
   Fd exe = TRY(sys::open_at(task.proc, "exe", O_PATH));
-  std::string path = TRY(sys::read_link_at(task.proc, "exe"));
-  constexpr std::string_view kDeleted = " (deleted)";
-  bool deleted = path.ends_with(kDeleted);
-  if (deleted) path.resize(path.size() - kDeleted.size());
-  memory->set_exe_file_id(TRY(files_.add_mapped(std::move(exe), path, deleted, O_RDONLY)));
+  const PrintedPath name = printed_path(TRY(sys::read_link_at(task.proc, "exe")));
+  memory->set_exe_file_id(
+      TRY(files_.add_mapped(std::move(exe), name.path, name.deleted, O_RDONLY)));
   return {};
 }
 
@@ -88,15 +103,14 @@ Result<> MemoryDump::add_backing(const Task& task, const VmaLine& line, schema::
 }
 
 Result<uint32_t> MemoryDump::mapped_file(const Task& task, const VmaLine& line) {
-  // A shared mapping that may ever be made writable needs a writable file behind it ("mw":
-  // VM_MAYWRITE).
-  bool writable =
-      line.vma.kind() == schema::VMA_FILE_SHARED && line.flags.find("mw") != std::string::npos;
+  // A shared mapping that may ever be made writable needs a writable file behind it.
+  bool writable = line.vma.kind() == schema::VMA_FILE_SHARED && line.may_write;
   uint32_t mode = writable ? O_RDWR : O_RDONLY;
   auto [known, is_new] = known_files_.try_emplace({line.device, line.inode, mode}, 0);
   if (is_new) {
     Fd file = TRY(open_mapped(task, line, O_PATH));
-    known->second = TRY(files_.add_mapped(std::move(file), line.path, line.deleted, mode));
+    const PrintedPath name = TRY(name_of_mapped(task, line));
+    known->second = TRY(files_.add_mapped(std::move(file), name.path, name.deleted, mode));
   }
   return known->second;
 }

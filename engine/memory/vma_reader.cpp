@@ -3,13 +3,21 @@
 #include <algorithm>
 
 #include "engine/base/sys.h"
+#include "engine/memory/vma_table.h"
 
 namespace ncr {
 namespace {
 
 constexpr size_t kLinesAhead = 32'000;  // read but not taken yet, so that memory stays small
 
-Result<std::vector<VmaLine>> read_vmas(const Task& task) {
+// Of so many tasks smaps cost more than the iterator's load.
+constexpr size_t kManyTasks = 32;
+
+Result<std::vector<VmaLine>> read_vmas(const Task& task, const VmaIterator* iterator) {
+  if (iterator != nullptr) {
+    Result<std::optional<std::vector<VmaLine>>> lines = iterator->read(task.pid);
+    if (lines.ok() && lines.value()) return std::move(*lines.value());
+  }
   std::string smaps = TRY(sys::read_file_at(task.proc, "smaps"));
   return TRY_WHILE(parse_smaps(smaps), "/proc/%d/smaps", task.pid);
 }
@@ -50,8 +58,23 @@ void VmaReader::end() {
 
 void VmaReader::read_ahead() {
   std::unique_lock lock(mutex_);
-  while (!stop_)
+  while (!stop_) {
+    if (states_.size() >= kManyTasks && !tried_to_load_) load_iterator(lock);
     if (!read_next(lock)) work_.wait(lock);
+  }
+}
+
+// Others read smaps meanwhile.
+void VmaReader::load_iterator(std::unique_lock<std::mutex>& lock) {
+  tried_to_load_ = true;
+  lock.unlock();
+  Result<VmaIterator> loaded = VmaIterator::load();
+  lock.lock();
+  if (loaded.ok()) iterator_.emplace(loaded.take());
+}
+
+const VmaIterator* VmaReader::iterator(const std::unique_lock<std::mutex>&) const {
+  return iterator_ ? &*iterator_ : nullptr;
 }
 
 bool VmaReader::read_next(std::unique_lock<std::mutex>& lock) {
@@ -60,8 +83,9 @@ bool VmaReader::read_next(std::unique_lock<std::mutex>& lock) {
   if (next_ == states_.size() || lines_ahead_ >= kLinesAhead) return false;
   const size_t index = next_++;
   states_[index] = State::kBeingRead;
+  const VmaIterator* through = iterator(lock);
   lock.unlock();
-  Lines lines = read_vmas((*tasks_)[index]);
+  Lines lines = read_vmas((*tasks_)[index], through);
   lock.lock();
   if (lines.ok()) lines_ahead_ += lines.value().size();
   lines_[index] = std::move(lines);
@@ -75,8 +99,9 @@ Result<std::vector<VmaLine>> VmaReader::take(size_t index) {
   std::unique_lock lock(mutex_);
   if (states_[index] == State::kUnread) {
     states_[index] = State::kRead;
+    const VmaIterator* through = iterator(lock);
     lock.unlock();
-    return read_vmas((*tasks_)[index]);
+    return read_vmas((*tasks_)[index], through);
   }
   awaited_ = index;
   while (states_[index] != State::kRead)

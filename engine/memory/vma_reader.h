@@ -1,5 +1,5 @@
-// The VMAs of many frozen tasks, read ahead by other threads: the kernel walks page tables for
-// /proc/PID/smaps, and that is a good part of the time that a large tree stands still.
+// The VMAs of many frozen tasks, read ahead by other threads: a good part of the time that a large
+// tree stands still.
 #pragma once
 
 #include <condition_variable>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/base/quiet_thread.h"
-#include "engine/memory/vma_table.h"
+#include "engine/memory/vma_iterator.h"
 #include "engine/tree/frozen_tree.h"
 
 namespace ncr {
@@ -36,6 +36,9 @@ class VmaReader {
 
   void read_ahead();
   bool read_next(std::unique_lock<std::mutex>& lock);  // false: nothing is to be read now
+  void load_iterator(std::unique_lock<std::mutex>& lock);
+  const VmaIterator* iterator(const std::unique_lock<std::mutex>& lock) const;
+
   const std::vector<Task>* tasks_ = nullptr;
   std::mutex mutex_;
   std::condition_variable read_;
@@ -45,6 +48,8 @@ class VmaReader {
   size_t lines_ahead_ = 0;
   size_t awaited_ = kAnyone;
   bool stop_ = false;
+  bool tried_to_load_ = false;
+  std::optional<VmaIterator> iterator_;  // set once
   std::condition_variable work_;
   std::vector<QuietThread> threads_;
 };

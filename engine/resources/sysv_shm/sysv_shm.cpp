@@ -34,7 +34,7 @@ Result<> look(const Task& task, const VmaLine& line, SharedMemoryTable& shared, 
               schema::Vma* vma) {
   const int id = static_cast<int>(line.inode);
   vma->set_sysv_id(id);
-  vma->set_sysv_read_only(line.flags.find("mw") == std::string::npos);  // no VM_MAYWRITE
+  vma->set_sysv_read_only(!line.may_write);
   Fd self = TRY(sys::open("/proc/thread-self", O_PATH));
   const uint64_t own = TRY(inode_of(self));
   const uint64_t theirs = TRY(inode_of(task.proc));

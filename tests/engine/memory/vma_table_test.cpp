@@ -11,11 +11,9 @@ namespace ncr {
 namespace {
 
 // One VMA as smaps prints it: the header, a few of its lines, the flags.
-std::string entry(const std::string& header, const std::string& flags = "rd wr mr mw me ac ",
-                  unsigned huge_kb = 0) {
+std::string entry(const std::string& header, const std::string& flags = "rd wr mr mw me ac ") {
   return header + "\nSize:                132 kB\nKernelPageSize:        4 kB\nRss:    16 kB\n" +
-         "AnonHugePages:  " + std::to_string(huge_kb) +
-         " kB\nTHPeligible:    0\nVmFlags: " + flags + "\n";
+         "THPeligible:    0\nVmFlags: " + flags + "\n";
 }
 
 VmaLine parse_one(const std::string& text) {
@@ -155,13 +153,6 @@ TEST(vma_table, takes_the_special_mappings_as_handled_though_they_are_device_mem
       entry("7ffff7fbd000-7ffff7fc1000 r--p 00000000 00:00 0   [vvar]", "rd mr pf io de dd sl "));
   EXPECT_FALSE(vvar.unsupported_io);
   EXPECT_EQ(vvar.unsupported, "");
-}
-
-TEST(vma_table, calls_a_vma_huge_if_most_of_it_is) {
-  std::string header = "200000-600000 rw-p 00000000 00:00 0 ";
-  EXPECT_TRUE(parse_one(entry(header, "rd ", 4096)).vma.huge());
-  EXPECT_FALSE(parse_one(entry(header, "rd ", 2048)).vma.huge());
-  EXPECT_FALSE(parse_one(entry(header, "rd ", 0)).vma.huge());
 }
 
 TEST(vma_table, refuses_lines_it_cannot_read_and_names_them) {
