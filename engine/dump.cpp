@@ -2,21 +2,19 @@
 // (the tracer).
 
 #include <algorithm>
-#include <atomic>
 #include <set>
 
 #include "arch_current/extended_state.h"
 #include "engine/base/parallel.h"
 #include "engine/base/phase_clock.h"
-#include "engine/base/quiet_thread.h"
 #include "engine/base/turns.h"
 #include "engine/base/undo.h"
 #include "engine/image/cpu.h"
 #include "engine/image/image_dir.h"
-#include "engine/memory/lazy_ranges.h"
 #include "engine/memory/memory_dump.h"
 #include "engine/memory/vma_reader.h"
 #include "engine/memory_writer.h"
+#include "engine/page_reading.h"
 #include "engine/page_server.h"
 #include "engine/rehearsal.h"
 #include "engine/request.h"
@@ -38,7 +36,6 @@ namespace ncr {
 namespace {
 
 constexpr uint64_t kStagingBytes = 32 << 20;
-constexpr int kDescriptors = 600;  // of a small container
 
 // What a dump gathers before it is written.
 struct Gathered {
@@ -250,8 +247,10 @@ Result<> know_mounts(const std::vector<Task>& tasks, Gathered& gathered) {
   return {};
 }
 
+// `looked` is called for each record in turn, once its VMAs are known.
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
-                      const DumpRequest& request) {
+                      const DumpRequest& request,
+                      const std::function<void(schema::Task*)>& looked) {
   TRY(read_ahead(tree.tasks(), worker_threads(request.threads)));
   vmas.begin(tree.tasks());
   Undo end_reading([&] { vmas.end(); });  // the tree may be gone soon
@@ -278,6 +277,7 @@ Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathere
     gathered.files.set_mount_namespace(gathered.namespaces.of(i, schema::Namespace::kMnt));
     TRY_WHILE(look_at(task, gathered, &gathered.tasks[i], [&] { return vmas.take(i); }),
               "task %d (%s)", task.pid, task.comm.c_str());
+    looked(&gathered.tasks[i]);
   }
   TRY(namespaces.finish(gathered.blockers));
   TRY(gathered.cgroup_dump.finish(gathered.tasks, &gathered.cgroups));
@@ -309,61 +309,6 @@ Result<> ask_tree(FrozenTree& tree, Gathered& gathered, const DumpRequest& reque
   });
   return outcome;
 }
-
-// The pages of the tree, read on the side while the tasks are asked: neither needs the other, and
-// reading needs no tracer. Declared after what it works on: whoever leaves without it has it stop.
-class PageReading {
- public:
-  PageReading(PageStore& store, Gathered& gathered) : store_(store), gathered_(gathered) {}
-  PageReading(const PageReading&) = delete;
-  ~PageReading() {
-    abandoned_ = true;
-    store_.abandon();
-  }
-
-  void begin(const InnerPids& pids) {
-    gathered_.pages.resize(gathered_.tasks.size());
-    memories_.reserve(gathered_.tasks.size());
-    for (const schema::Task& task : gathered_.tasks)
-      memories_.push_back(
-          {{task.pid(), pids.of(task.pid()), lazy_ranges(task)}, task.comm(), nullptr});
-    for (size_t i = 0; i < gathered_.tasks.size(); i++)
-      if (gathered_.tasks[i].state() != schema::TASK_ZOMBIE)
-        memories_[i].memory = gathered_.tasks[i].mutable_memory();
-    errand_.begin([this] { result_ = read(); });
-  }
-  Result<> finish() {
-    errand_.finish();
-    return std::move(result_);
-  }
-
- private:
-  // The task's record itself is written to meanwhile.
-  struct MemoryOf {
-    TaskPages task;
-    std::string comm;
-    schema::Memory* memory;
-  };
-
-  Result<> read() {
-    for (size_t i = 0; i < memories_.size() && !abandoned_; i++) {
-      const auto& [task, comm, memory] = memories_[i];
-      gathered_.pages[i].set_pid(task.pid);
-      if (memory == nullptr) continue;
-      TRY_WHILE(store_.add_task(task, memory, &gathered_.pages[i]), "memory of task %d (%s)",
-                task.pid, comm.c_str());
-    }
-    TRY(gathered_.shared_memory.store_pages(store_));
-    return store_.read_all();
-  }
-
-  PageStore& store_;
-  Gathered& gathered_;
-  std::vector<MemoryOf> memories_;
-  std::atomic<bool> abandoned_{false};
-  Result<> result_;
-  Errand errand_;  // last: its work uses the others
-};
 
 // Until the restored tree has all of its memory. Before it has any, the tree can still run on here;
 // later there would be two of it.
@@ -421,7 +366,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   PhaseClock clock;
   TRY(check_request(request));
   clock.begin("open image");
-  sys::make_room_for_descriptors(kDescriptors);
+  sys::make_room_for_descriptors();
   const bool runs_on = request.final_state == FinalState::kRun;
   MemoryWriter writer =
       TRY(MemoryWriter::create(request, TasksMeanwhile::kStandStill, runs_on ? kStagingBytes : 0));
@@ -430,7 +375,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   schema::Cpu cpu = TRY(describe_this_cpu());
   namespaces::Links own = TRY(namespaces::own_links());
   Gathered gathered(own);
-  PageReading pages(writer.store(), gathered);
+  PageReading pages(writer.store(), gathered.shared_memory, gathered.pages);
   gathered.prepared.begin(request, own);
   rehearse(request.pid);
   gathered.prepared.finish();
@@ -439,8 +384,13 @@ Result<DumpReport> dump(const DumpRequest& request) {
   report_progress(request, "freeze", 0, 0);
   FrozenTree tree = TRY(FrozenTree::freeze(request));
   clock.begin("look");
-  TRY(look_at_tree(tree, vmas, gathered, request));
+  InnerPids pids;  // as the parent image has them
+  if (!request.parent_images.empty()) pids = TRY(InnerPids::read(tree.tasks()));
+  pages.begin(tree.tasks().size(), std::move(pids), request.lazy_pages);
+  TRY(look_at_tree(tree, vmas, gathered, request,
+                   [&pages](schema::Task* record) { pages.offer(record); }));
   TRY(aio_ring::settle(tree.tasks(), &gathered.tasks, request));
+  pages.offer_rest();
   // Until here the target was only looked at; a blocker anywhere has refused the whole dump, with
   // all its companions.
   clock.begin("connections");
@@ -448,9 +398,6 @@ Result<DumpReport> dump(const DumpRequest& request) {
   NetworkLock network = TRY(gathered.connections.lock(request.network_lock));
   TRY(gathered.connections.read());
   clock.begin("ask");
-  InnerPids pids;  // as the parent image has them
-  if (!request.parent_images.empty()) pids = TRY(InnerPids::read(tree.tasks()));
-  pages.begin(pids);
   TRY(ask_tree(tree, gathered, request));
   // From here on no task runs our code.
   clock.begin("memory");
@@ -509,7 +456,7 @@ Result<std::vector<Blocker>> find_blockers(const DumpRequest& request) {
   namespaces::Links own = TRY(namespaces::own_links());
   Gathered gathered(std::move(own));
   FrozenTree tree = TRY(FrozenTree::freeze(request));
-  Result<> looked = look_at_tree(tree, vmas, gathered, request);
+  Result<> looked = look_at_tree(tree, vmas, gathered, request, [](schema::Task*) {});
   if (!looked.ok() && gathered.blockers.empty()) return looked.take_error();
   TRY(tree.finish(FinalState::kRun));
   return gathered.blockers.list();

@@ -103,6 +103,7 @@ Result<> write_page_maps(ImageDir& images, const Seen& seen, const schema::Chunk
 Result<DumpReport> predump(const DumpRequest& given) {
   PhaseClock clock;
   clock.begin("open image");
+  sys::make_room_for_descriptors();
   DumpRequest request = given;
   request.track_memory = true;
   request.lazy_pages = false;

@@ -2,9 +2,12 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <climits>
 #include <string_view>
@@ -18,6 +21,7 @@ void Fd::close() {
 }  // namespace ncr
 
 namespace ncr::sys {
+
 namespace {
 
 Result<std::string> read_to_end(const Fd& fd, const char* path) {
@@ -40,9 +44,14 @@ Result<Fd> open(const char* path, int flags, unsigned mode) {
   return Fd(TRY(SYSCALL(::open(path, flags | O_CLOEXEC, mode), "open %s", path)));
 }
 
-void make_room_for_descriptors(int count) {
+void make_room_for_descriptors() {
+  constexpr rlim_t kOfContainer = 600;  // a small one
+  struct sysinfo machine {};
+  rlimit most{};
+  if (::sysinfo(&machine) != 0 || ::getrlimit(RLIMIT_NOFILE, &most) != 0) return;
+  const rlim_t count = std::min(kOfContainer + 2 * machine.procs, most.rlim_cur);
   Fd any(::open("/", O_PATH | O_CLOEXEC));
-  Fd far(::fcntl(any.get(), F_DUPFD_CLOEXEC, count - 1));
+  Fd far(::fcntl(any.get(), F_DUPFD_CLOEXEC, static_cast<int>(count) - 1));
 }
 
 Result<Fd> open_at(const Fd& dir, const char* path, int flags, unsigned mode) {

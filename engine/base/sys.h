@@ -23,9 +23,10 @@ namespace ncr::sys {
                        : ::ncr::Result<decltype(call)>(syscall_value_);                      \
   })
 
-// A process's table of descriptors grows in steps, and with several threads in it the kernel waits
-// for milliseconds at each: one step now, while nobody waits (fs/file.c, expand_fdtable).
-void make_room_for_descriptors(int count);
+// For a dump of any tree that this machine may have. The kernel enlarges a process's table of
+// descriptors in steps, and with several threads in it each takes 30 ms (fs/file.c,
+// expand_fdtable): one step now, while nobody waits.
+void make_room_for_descriptors();
 
 Result<Fd> open(const char* path, int flags, unsigned mode = 0);  // O_CLOEXEC is added
 Result<Fd> open_at(const Fd& dir, const char* path, int flags,
