@@ -395,7 +395,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
   // all its companions.
   clock.begin("connections");
   gathered.connections.close_if_asked(request);
-  NetworkLock network = TRY(gathered.connections.lock(request.network_lock));
+  NetworkLock network = TRY(gathered.connections.lock(request));
   TRY(gathered.connections.read());
   clock.begin("ask");
   TRY(ask_tree(tree, gathered, request));

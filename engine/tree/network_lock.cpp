@@ -98,7 +98,7 @@ Result<std::set<std::string>> keys_in(netlink::Socket& netlink, const std::strin
   netlink::Request request = question(NFT_MSG_GETSETELEM);
   request.put_text(NFTA_SET_ELEM_LIST_TABLE, table).put_text(NFTA_SET_ELEM_LIST_SET, set);
   std::set<std::string> keys;
-  for (const netlink::Reply& part : TRY(netlink.list(request, "connections of a kept lock")))
+  for (const netlink::Reply& part : TRY(netlink.list(request, "what a kept lock holds")))
     for (std::string& key : nft_listed_keys(part.attributes(sizeof(nfgenmsg))))
       keys.insert(std::move(key));
   return keys;
@@ -121,6 +121,12 @@ Result<std::string> freeing(netlink::Socket& netlink, const std::string& table,
   return found == held ? nft_unlock(table) : nft_let_pass(table, ours);
 }
 
+std::vector<ListenerAddress> all_listeners(const LockScope& scope) {
+  std::vector<ListenerAddress> all = scope.listeners;
+  all.insert(all.end(), scope.shared_listeners.begin(), scope.shared_listeners.end());
+  return all;
+}
+
 }  // namespace
 
 Result<NetworkLock> NetworkLock::lock(const std::vector<LockScope>& scopes) {
@@ -129,15 +135,29 @@ Result<NetworkLock> NetworkLock::lock(const std::vector<LockScope>& scopes) {
   lock.name_ = TRY(random_name(kHeldPrefix));
   lock.kept_name_ = TRY(random_name(kKeptPrefix));
   for (const LockScope& scope : scopes) {
-    const std::string now = nft_lock(lock.name_, NftTable::kOurs, scope.connections);
-    Place place{TRY(open_netlink(scope.net_namespace)),
-                nft_lock(lock.kept_name_, NftTable::kStays, scope.connections)};
-    TRY(make_room(place.netlink, now.size()));
-    const int failed = commit_nft(place.netlink.get(), now.data(), now.size());
-    if (failed != 0) return explain(failed);
-    lock.places_.push_back(std::move(place));
+    Result<> added = lock.add(scope);
+    if (!added.ok() && !scope.connections.empty()) return added.take_error();
   }
+  if (lock.places_.empty()) lock.kept_name_.clear();
   return lock;
+}
+
+Result<> NetworkLock::add(const LockScope& scope) {
+  const std::vector<ListenerAddress> all = all_listeners(scope);
+  const std::string less = nft_lock(name_, NftTable::kOurs, scope.connections);
+  const std::string now = nft_lock(name_, NftTable::kOurs, scope.connections, scope.listeners);
+  Place place{TRY(open_netlink(scope.net_namespace)),
+              nft_lock(kept_name_, NftTable::kStays, scope.connections, all),
+              scope.connections.empty()
+                  ? std::string()
+                  : nft_lock(kept_name_, NftTable::kStays, scope.connections)};
+  TRY(make_room(place.netlink, std::max(now.size(), place.keep.size())));
+  int failed = commit_nft(place.netlink.get(), now.data(), now.size());
+  if (failed != 0 && !scope.connections.empty() && !scope.listeners.empty())
+    failed = commit_nft(place.netlink.get(), less.data(), less.size());
+  if (failed != 0) return explain(failed);
+  places_.push_back(std::move(place));
+  return {};
 }
 
 NetworkLock::~NetworkLock() { (void)unlock(); }
@@ -155,7 +175,11 @@ Result<> NetworkLock::unlock() {
 
 int NetworkLock::keep() const {
   for (const Place& place : places_) {
-    const int failed = commit_nft(place.netlink.get(), place.keep.data(), place.keep.size());
+    int failed = commit_nft(place.netlink.get(), place.keep.data(), place.keep.size());
+    if (failed != 0) {  // a kernel without the expression "socket"
+      const std::string& less = place.keep_less;
+      failed = less.empty() ? 0 : commit_nft(place.netlink.get(), less.data(), less.size());
+    }
     if (failed != 0) return failed;
   }
   return 0;
@@ -193,7 +217,7 @@ Result<> remove_kept_lock(const Fd& net_namespace, const std::string& name) {
 Result<> free_from_kept_locks(const LockScope& scope) {
   Fd commits = TRY(open_netlink(scope.net_namespace));
   netlink::Socket netlink(TRY(open_netlink(scope.net_namespace)));
-  const std::vector<NftKeys> freed = nft_keys(scope.connections);
+  const std::vector<NftKeys> freed = nft_keys(scope.connections, all_listeners(scope));
   for (const std::string& table : TRY(kept_tables(netlink))) {
     Result<std::string> transaction = freeing(netlink, table, freed);
     if (!transaction.ok() || transaction.value().empty()) continue;  // taken away meanwhile

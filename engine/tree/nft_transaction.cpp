@@ -1,120 +1,38 @@
-// See nft_transaction.h. A transaction is one datagram: messages between BATCH_BEGIN and BATCH_END,
-// each with attributes in attributes. Numbers in attributes are big-endian; keys of a set are laid
-// out as registers are, every part padded to four bytes. (engine and coordinator)
+// See nft_transaction.h. (engine and coordinator)
 #include "engine/tree/nft_transaction.h"
 
-#include <arpa/inet.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netlink.h>
 #include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cstring>
+#include <set>
 
 #include "engine/base/call_code.h"
 #include "engine/base/netlink.h"
+#include "engine/tree/nft_writer.h"
 
 namespace ncr {
 namespace {
 
-constexpr uint32_t kFirstSequence = 1;
-constexpr uint32_t kAckedSequence = 2;
+using nft::Attributes;
+using nft::Expressions;
+using nft::Transaction;
+
 constexpr size_t kKeysPerMessage = 500;  // the length of an attribute has 16 bits
 constexpr int kBeforeAll = -400;         // priority of the chains: before connection tracking
 
-class Attributes {
- public:
-  explicit Attributes(std::string& out) : out_(out) {}
-
-  void bytes(uint16_t type, const void* data, size_t size) {
-    header(type, size);
-    out_.append(static_cast<const char*>(data), size);
-    pad();
-  }
-  void text(uint16_t type, const std::string& value) {
-    bytes(type, value.c_str(), value.size() + 1);
-  }
-  void number(uint16_t type, uint32_t value) {
-    const uint32_t wire = htonl(value);
-    bytes(type, &wire, sizeof wire);
-  }
-  template <class F>
-  void nest(uint16_t type, F fill) {
-    const size_t at = out_.size();
-    header(type | NLA_F_NESTED, 0);
-    fill();
-    const auto length = static_cast<uint16_t>(out_.size() - at);
-    memcpy(out_.data() + at, &length, sizeof length);
-  }
-
- private:
-  void header(int type, size_t size) {
-    const nlattr attribute{static_cast<uint16_t>(NLA_HDRLEN + size), static_cast<uint16_t>(type)};
-    out_.append(reinterpret_cast<const char*>(&attribute), sizeof attribute);
-  }
-  void pad() { out_.resize(NLA_ALIGN(out_.size())); }
-
-  std::string& out_;
-};
-
-class Transaction {
- public:
-  Transaction() { control(NFNL_MSG_BATCH_BEGIN); }
-
-  // The last message before finish() is the one that is answered.
-  template <class F>
-  void message(uint16_t type, int flags, F fill) {
-    begin((NFNL_SUBSYS_NFTABLES << 8) | type, flags, NFPROTO_INET, 0);
-    fill(Attributes(bytes_));
-    end();
-  }
-
-  std::string finish() {
-    nlmsghdr header;
-    memcpy(&header, bytes_.data() + last_, sizeof header);
-    header.nlmsg_flags |= NLM_F_ACK;
-    header.nlmsg_seq = kAckedSequence;
-    memcpy(bytes_.data() + last_, &header, sizeof header);
-    control(NFNL_MSG_BATCH_END);
-    return std::move(bytes_);
-  }
-
- private:
-  void control(int type) {
-    begin(type, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-    end();
-  }
-  void begin(int type, int flags, int family, uint16_t resource) {
-    last_ = bytes_.size();
-    const nlmsghdr header{0, static_cast<uint16_t>(type),
-                          static_cast<uint16_t>(NLM_F_REQUEST | flags), kFirstSequence, 0};
-    const nfgenmsg generic{static_cast<uint8_t>(family), NFNETLINK_V0, htons(resource)};
-    bytes_.append(reinterpret_cast<const char*>(&header), sizeof header);
-    bytes_.append(reinterpret_cast<const char*>(&generic), sizeof generic);
-  }
-  void end() {
-    const auto length = static_cast<uint32_t>(bytes_.size() - last_);
-    memcpy(bytes_.data() + last_, &length, sizeof length);
-  }
-
-  std::string bytes_;
-  size_t last_ = 0;
-};
-
 // What differs between the two versions of IP.
 struct Version {
-  const char* set;
-  uint32_t set_id;
+  const char* connections;  // names of sets
+  uint32_t connections_id;
+  const char* listeners;
+  uint32_t listeners_id;
   uint8_t protocol;       // NFPROTO_*
   uint32_t address_size;  // bytes
   uint32_t source;        // offset in the network header; the destination follows it
   uint32_t data_type;     // of an address, as nft numbers it
 };
-constexpr Version kVersions[] = {{"ipv4", 1, NFPROTO_IPV4, 4, 12, 7},
-                                 {"ipv6", 2, NFPROTO_IPV6, 16, 8, 8}};
+constexpr Version kVersions[] = {{"ipv4", 1, "listen4", 3, NFPROTO_IPV4, 4, 12, 7},
+                                 {"ipv6", 2, "listen6", 4, NFPROTO_IPV6, 16, 8, 8}};
 constexpr uint32_t kServiceType = 13;  // inet_service, as nft numbers it
 constexpr size_t kPortSize = 4;        // padded
 
@@ -162,19 +80,33 @@ std::vector<std::string> keys_of(const Version& version,
   return keys;
 }
 
-uint32_t key_size(const Version& version) {
-  return 2 * (version.address_size + static_cast<uint32_t>(kPortSize));
+// Address and port; no address stands for any.
+std::vector<std::string> keys_of(const Version& version,
+                                 const std::vector<ListenerAddress>& listeners) {
+  std::set<std::string> keys;  // of a group of SO_REUSEPORT all have the same
+  for (const ListenerAddress& listener : listeners) {
+    End local = end_of(listener.local);
+    const bool any = local.address == std::string(16, '\0');
+    if (any && !listener.v6_only) local.address.resize(version.address_size);
+    if (local.address.size() != version.address_size) continue;
+    std::string key;
+    append_end(local, &key);
+    keys.insert(std::move(key));
+  }
+  return {keys.begin(), keys.end()};
 }
 
-void add_set(Transaction& out, const std::string& table, const Version& version) {
+// Of so many ends.
+void add_set(Transaction& out, const std::string& table, const Version& version, const char* name,
+             uint32_t id, uint32_t ends) {
   const uint32_t end_type = version.data_type << 6 | kServiceType;
   out.message(NFT_MSG_NEWSET, NLM_F_CREATE, [&](Attributes put) {
     put.text(NFTA_SET_TABLE, table);
-    put.text(NFTA_SET_NAME, version.set);
+    put.text(NFTA_SET_NAME, name);
     put.number(NFTA_SET_FLAGS, 0);
-    put.number(NFTA_SET_KEY_TYPE, end_type << 12 | end_type);
-    put.number(NFTA_SET_KEY_LEN, key_size(version));
-    put.number(NFTA_SET_ID, version.set_id);
+    put.number(NFTA_SET_KEY_TYPE, ends == 1 ? end_type : end_type << 12 | end_type);
+    put.number(NFTA_SET_KEY_LEN, ends * (version.address_size + static_cast<uint32_t>(kPortSize)));
+    put.number(NFTA_SET_ID, id);
   });
 }
 
@@ -218,57 +150,6 @@ void add_chain(Transaction& out, const std::string& table, const Chain& chain) {
   });
 }
 
-// The expressions of a rule.
-class Expressions {
- public:
-  explicit Expressions(Attributes put) : put_(put) {}
-
-  void expect(uint32_t meta, uint32_t comparison, const void* value, size_t size) {
-    add("meta", [&] {
-      put_.number(NFTA_META_DREG, NFT_REG32_00);
-      put_.number(NFTA_META_KEY, meta);
-    });
-    add("cmp", [&] {
-      put_.number(NFTA_CMP_SREG, NFT_REG32_00);
-      put_.number(NFTA_CMP_OP, comparison);
-      put_.nest(NFTA_CMP_DATA, [&] { put_.bytes(NFTA_DATA_VALUE, value, size); });
-    });
-  }
-  // Registers are of four bytes each; `at` counts bytes.
-  void load(size_t at, uint32_t base, uint32_t offset, uint32_t size) {
-    add("payload", [&] {
-      put_.number(NFTA_PAYLOAD_DREG, static_cast<uint32_t>(NFT_REG32_00 + at / 4));
-      put_.number(NFTA_PAYLOAD_BASE, base);
-      put_.number(NFTA_PAYLOAD_OFFSET, offset);
-      put_.number(NFTA_PAYLOAD_LEN, size);
-    });
-  }
-  void drop_if_in(const Version& version) {
-    add("lookup", [&] {
-      put_.text(NFTA_LOOKUP_SET, version.set);
-      put_.number(NFTA_LOOKUP_SREG, NFT_REG32_00);
-      put_.number(NFTA_LOOKUP_SET_ID, version.set_id);
-    });
-    add("immediate", [&] {
-      put_.number(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-      put_.nest(NFTA_IMMEDIATE_DATA, [&] {
-        put_.nest(NFTA_DATA_VERDICT, [&] { put_.number(NFTA_VERDICT_CODE, NF_DROP); });
-      });
-    });
-  }
-
- private:
-  template <class F>
-  void add(const char* name, F fill) {
-    put_.nest(NFTA_LIST_ELEM, [&] {
-      put_.text(NFTA_EXPR_NAME, name);
-      put_.nest(NFTA_EXPR_DATA, fill);
-    });
-  }
-
-  Attributes put_;
-};
-
 // Loads address and port of one end.
 void load_end(Expressions& rule, const Version& version, bool source, size_t at) {
   const uint32_t address = version.source + (source ? 0 : version.address_size);
@@ -276,28 +157,60 @@ void load_end(Expressions& rule, const Version& version, bool source, size_t at)
   rule.load(at + version.address_size, NFT_PAYLOAD_TRANSPORT_HEADER, source ? 0 : 2, 2);
 }
 
-void add_rule(Transaction& out, const std::string& table, const Chain& chain,
-              const Version& version) {
+template <class F>
+void add_rule(Transaction& out, const std::string& table, const Chain& chain, F fill) {
   constexpr uint8_t kTcp = IPPROTO_TCP;
   out.message(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, [&](Attributes put) {
     put.text(NFTA_RULE_TABLE, table);
     put.text(NFTA_RULE_CHAIN, chain.name);
     put.nest(NFTA_RULE_EXPRESSIONS, [&] {
       Expressions rule(put);
-      rule.expect(NFT_META_NFPROTO, NFT_CMP_EQ, &version.protocol, sizeof version.protocol);
       rule.expect(NFT_META_L4PROTO, NFT_CMP_EQ, &kTcp, sizeof kTcp);
-      rule.expect(NFT_META_MARK, NFT_CMP_NEQ, &kLockPassMark, sizeof kLockPassMark);
-      load_end(rule, version, chain.local_is_source, 0);
-      load_end(rule, version, !chain.local_is_source, version.address_size + kPortSize);
-      rule.drop_if_in(version);
+      fill(rule);
     });
   });
+}
+
+void drop_connections(Transaction& out, const std::string& table, const Chain& chain,
+                      const Version& version) {
+  add_rule(out, table, chain, [&](Expressions& rule) {
+    rule.expect(NFT_META_NFPROTO, NFT_CMP_EQ, &version.protocol, sizeof version.protocol);
+    rule.expect(NFT_META_MARK, NFT_CMP_NEQ, &kLockPassMark, sizeof kLockPassMark);
+    load_end(rule, version, chain.local_is_source, 0);
+    load_end(rule, version, !chain.local_is_source, version.address_size + kPortSize);
+    rule.drop_if_in(version.connections, version.connections_id);
+  });
+}
+
+// Listeners at the packet's own address, or at any.
+void drop_new_clients(Transaction& out, const std::string& table, const Chain& chain,
+                      const Version& version) {
+  for (const bool any : {false, true})
+    add_rule(out, table, chain, [&](Expressions& rule) {
+      rule.expect(NFT_META_NFPROTO, NFT_CMP_EQ, &version.protocol, sizeof version.protocol);
+      rule.expect_syn();
+      load_end(rule, version, false, 0);
+      if (any) rule.load_zeroes(version.address_size);
+      rule.drop_if_in(version.listeners, version.listeners_id);
+    });
+}
+
+void lock_listeners(Transaction& out, const std::string& table, NftTable kind) {
+  const Chain& chain = kChains[0];
+  if (kind == NftTable::kStays)
+    add_rule(out, table, chain, [&](Expressions& rule) {
+      rule.expect_syn();
+      rule.expect_a_socket();
+      rule.decide(NF_ACCEPT);
+    });
+  for (const Version& version : kVersions) drop_new_clients(out, table, chain, version);
 }
 
 }  // namespace
 
 std::string nft_lock(const std::string& table, NftTable kind,
-                     const std::vector<ConnectionAddresses>& connections) {
+                     const std::vector<ConnectionAddresses>& connections,
+                     const std::vector<ListenerAddress>& listeners) {
   constexpr uint32_t kOwnerFlag = 0x2;  // NFT_TABLE_F_OWNER
   Transaction out;
   out.message(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, [&](Attributes put) {
@@ -305,14 +218,18 @@ std::string nft_lock(const std::string& table, NftTable kind,
     put.number(NFTA_TABLE_FLAGS, kind == NftTable::kOurs ? kOwnerFlag : 0);
   });
   for (const Version& version : kVersions) {
-    add_set(out, table, version);
-    put_keys(out, NFT_MSG_NEWSETELEM, table, {version.set, keys_of(version, connections)},
-             version.set_id);
+    add_set(out, table, version, version.connections, version.connections_id, 2);
+    add_set(out, table, version, version.listeners, version.listeners_id, 1);
+    put_keys(out, NFT_MSG_NEWSETELEM, table, {version.connections, keys_of(version, connections)},
+             version.connections_id);
+    put_keys(out, NFT_MSG_NEWSETELEM, table, {version.listeners, keys_of(version, listeners)},
+             version.listeners_id);
   }
   for (const Chain& chain : kChains) {
     add_chain(out, table, chain);
-    for (const Version& version : kVersions) add_rule(out, table, chain, version);
+    for (const Version& version : kVersions) drop_connections(out, table, chain, version);
   }
+  if (!listeners.empty()) lock_listeners(out, table, kind);
   return out.finish();
 }
 
@@ -322,10 +239,13 @@ std::string nft_unlock(const std::string& table) {
   return out.finish();
 }
 
-std::vector<NftKeys> nft_keys(const std::vector<ConnectionAddresses>& connections) {
+std::vector<NftKeys> nft_keys(const std::vector<ConnectionAddresses>& connections,
+                              const std::vector<ListenerAddress>& listeners) {
   std::vector<NftKeys> sets;
-  for (const Version& version : kVersions)
-    sets.push_back({version.set, keys_of(version, connections)});
+  for (const Version& version : kVersions) {
+    sets.push_back({version.connections, keys_of(version, connections)});
+    sets.push_back({version.listeners, keys_of(version, listeners)});
+  }
   return sets;
 }
 
@@ -367,7 +287,7 @@ int commit_nft(int netlink, const char* transaction, size_t size) {
     memcpy(&error, answer + sizeof header, sizeof error);
     if (header.nlmsg_type != NLMSG_ERROR) continue;
     if (error.error != 0) return -error.error;
-    if (header.nlmsg_seq == kAckedSequence) return 0;
+    if (header.nlmsg_seq == nft::kAckedSequence) return 0;
   }
 }
 

@@ -14,6 +14,11 @@ struct ConnectionAddresses {  // struct sockaddr_in or sockaddr_in6 each
   std::string peer;
 };
 
+struct ListenerAddress {
+  std::string local;  // struct sockaddr_in or sockaddr_in6
+  bool v6_only = false;
+};
+
 // Packets that carry it pass a lock: those that a restore makes itself (SO_MARK).
 constexpr uint32_t kLockPassMark = 0x6e637274;
 
@@ -22,18 +27,21 @@ enum class NftTable {
   kStays,  // until somebody deletes it
 };
 
-// A table "inet NAME" that drops what comes in and goes out for these connections. One that are not
-// of IPv4 or IPv6 are left out.
+// A table "inet NAME" that drops what comes in and goes out for these connections, and what asks
+// for a new one at these listeners; a table that stays lets that pass where somebody listens. What
+// is not of IPv4 or IPv6 is left out.
 std::string nft_lock(const std::string& table, NftTable kind,
-                     const std::vector<ConnectionAddresses>& connections);
+                     const std::vector<ConnectionAddresses>& connections,
+                     const std::vector<ListenerAddress>& listeners = {});
 std::string nft_unlock(const std::string& table);
 
-// What such a table holds of connections, by set.
+// What such a table holds of connections and listeners, by set.
 struct NftKeys {
   std::string set;
   std::vector<std::string> keys;
 };
-std::vector<NftKeys> nft_keys(const std::vector<ConnectionAddresses>& connections);
+std::vector<NftKeys> nft_keys(const std::vector<ConnectionAddresses>& connections,
+                              const std::vector<ListenerAddress>& listeners);
 // They pass from now on; all of them have to be there.
 std::string nft_let_pass(const std::string& table, const std::vector<NftKeys>& keys);
 

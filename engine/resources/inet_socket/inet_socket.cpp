@@ -17,12 +17,14 @@
 #include <vector>
 
 #include "engine/resources/file_restorer.h"
+#include "engine/resources/file_table.h"
 #include "engine/resources/inet_socket/inet_address.h"
 #include "engine/resources/inet_socket/inet_look.h"
 #include "engine/resources/inet_socket/inet_multicast.h"
 #include "engine/resources/room.h"
 #include "engine/resources/socket_options.h"
 #include "engine/resources/status_flags.h"
+#include "engine/resources/tcp_socket/connections.h"
 
 namespace ncr::inet_socket {
 namespace {
@@ -78,7 +80,7 @@ bool may_bind_anything(const Fd& socket, const schema::InetSocket& record) {
   return (free.ok() && free.value() != 0) || (transparent.ok() && transparent.value() != 0);
 }
 
-Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
+Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
   schema::InetSocket* out = record->mutable_inet_socket();
   TRY(read_socket(probe, out));
   std::string local = TRY(local_address(probe.local));
@@ -91,7 +93,9 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
     out->set_listening(look.state == kListen);
     out->set_backlog(look.backlog);
     out->set_waiting(look.waiting);
-    return {};
+    Connections* connections = files.connections();
+    if (connections == nullptr || !out->listening()) return {};
+    return connections->add_listener(probe.local, *out);
   }
   if (!is_known(static_cast<int>(out->type()), static_cast<int>(out->protocol())))
     return Error::unsupported(strf("an internet socket of protocol %u", out->protocol()));

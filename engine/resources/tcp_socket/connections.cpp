@@ -12,14 +12,12 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstring>
-#include <map>
 
 #include "engine/base/call_code.h"
 #include "engine/resources/aside.h"
@@ -28,6 +26,7 @@
 #include "engine/resources/socket_options.h"
 #include "engine/resources/tcp_socket/ended.h"
 #include "engine/resources/tcp_socket/half_close.h"
+#include "engine/resources/tcp_socket/listeners.h"
 #include "engine/resources/tcp_socket/repair.h"
 
 namespace ncr {
@@ -224,20 +223,26 @@ void Connections::close_if_asked(const DumpRequest& request) {
   let_go();
 }
 
-Result<NetworkLock> Connections::lock(NetworkLockMethod method) const {
-  if (method == NetworkLockMethod::kSkip) return NetworkLock();
-  std::map<std::pair<uint64_t, uint64_t>, LockScope> scopes;
+Result<> Connections::add_listener(const Fd& socket, const schema::InetSocket& record) {
+  Result<Fd> net_namespace = net_namespace_of(socket);
+  if (!net_namespace.ok()) return {};  // without CAP_NET_ADMIN there is no lock either
+  LockScope* scope = TRY(scope_of(net_namespace.take(), &listeners_));
+  tcp_socket::add_listener(record, scope);
+  return {};
+}
+
+// While a tree that is to run on stands still, the kernel answers new clients for it and queues
+// them: nothing is lost, and a SYN that is dropped would come again after a second only.
+Result<NetworkLock> Connections::lock(const DumpRequest& request) const {
+  if (request.network_lock == NetworkLockMethod::kSkip) return NetworkLock();
+  std::vector<LockScope> scopes;
   for (const Held& held : held_) {
     Fd net_namespace = TRY(net_namespace_of(held.socket));
-    struct stat stat {};
-    TRY(SYSCALL(::fstat(net_namespace.get(), &stat), "fstat of a network namespace"));
-    LockScope& scope = scopes[{stat.st_dev, stat.st_ino}];
-    scope.net_namespace = std::move(net_namespace);
-    scope.connections.push_back({held.record->socket().local(), held.record->socket().peer()});
+    LockScope* scope = TRY(scope_of(std::move(net_namespace), &scopes));
+    scope->connections.push_back({held.record->socket().local(), held.record->socket().peer()});
   }
-  std::vector<LockScope> list;
-  for (auto& [key, scope] : scopes) list.push_back(std::move(scope));
-  return NetworkLock::lock(list);
+  if (request.final_state == FinalState::kKill) TRY(add_listeners(listeners_, &scopes));
+  return NetworkLock::lock(scopes);
 }
 
 Result<> Connections::read() {
@@ -278,7 +283,7 @@ Result<> Connections::read() {
 }
 
 Result<> Connections::vanish(const std::vector<Task>& tasks, const NetworkLock& lock) const {
-  if (held_.empty()) return {};
+  if (held_.empty() && lock.empty()) return {};
   Result<int> done = run_aside({.outlive_us = true}, [&] {
     be_undisturbed();
     int failed = lock.keep();

@@ -1,5 +1,5 @@
-// The TCP connections of a tree that is being dumped. Found while the tree is looked at, read once
-// no packet reaches them any more. See docs/adr/0012.
+// The TCP connections of a tree that is being dumped, and its listeners. Found while the tree is
+// looked at, read once no packet reaches them any more. See docs/adr/0012.
 #pragma once
 
 #include <memory>
@@ -20,11 +20,13 @@ class Connections {
 
   // A socket of the tree, by a duplicate of ours; the record is filled by read().
   Result<> add(const Fd& socket, schema::TcpSocket* record);
+  // Likewise one that listens. It is locked by a dump that kills the tree only.
+  Result<> add_listener(const Fd& socket, const schema::InetSocket& record);
   bool empty() const;
 
   // What the request wants closed is recorded as closed, and forgotten here.
   void close_if_asked(const DumpRequest& request);
-  Result<NetworkLock> lock(NetworkLockMethod method) const;
+  Result<NetworkLock> lock(const DumpRequest& request) const;
   // What only TCP_REPAIR tells. When it returns, or when we die meanwhile, no socket is in repair.
   Result<> read();
 
@@ -39,6 +41,7 @@ class Connections {
  private:
   struct Held;
   std::vector<Held> held_;
+  std::vector<LockScope> listeners_;
 };
 
 }  // namespace ncr

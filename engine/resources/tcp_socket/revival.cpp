@@ -6,13 +6,12 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
-#include <map>
 #include <set>
 
 #include "engine/resources/inet_socket/inet_address.h"
 #include "engine/resources/inet_socket/inet_look.h"
+#include "engine/resources/tcp_socket/listeners.h"
 #include "engine/resources/tcp_socket/repair.h"
 #include "engine/resources/tcp_socket/tcp_restore.h"
 
@@ -63,6 +62,14 @@ std::vector<const schema::OpenFile*> Revival::wanted() const {
   return list;
 }
 
+std::vector<const schema::OpenFile*> Revival::listeners() const {
+  std::vector<const schema::OpenFile*> list;
+  if (plan_.image->inventory.network_lock().empty()) return list;
+  for (const auto& [id, file] : plan_.image->files)
+    if (file.has_inet_socket() && file.inet_socket().listening()) list.push_back(&file);
+  return list;
+}
+
 Result<> Revival::lock(Fd net_namespace) {
   const std::vector<const schema::OpenFile*> files = wanted();
   if (files.empty() || plan_.image->inventory.network_lock().empty()) return {};
@@ -84,6 +91,7 @@ Result<> Revival::lock(Fd net_namespace) {
 Result<> Revival::take(const std::function<pid_t(size_t)>& pid_of) {
   std::set<uint32_t> missing;
   for (const schema::OpenFile* file : wanted()) missing.insert(file->id());
+  for (const schema::OpenFile* file : listeners()) missing.insert(file->id());
   for (size_t i = 0; i < plan_.tasks.size() && !missing.empty(); i++) {
     if (!plan_.tasks[i].live()) continue;
     Fd task;
@@ -91,35 +99,50 @@ Result<> Revival::take(const std::function<pid_t(size_t)>& pid_of) {
       if (missing.erase(descriptor.file_id()) == 0) continue;
       if (task.get() < 0) task = TRY(sys::pidfd_open(pid_of(i)));
       Fd socket = TRY(sys::pidfd_getfd(task, descriptor.number()));
-      restored_.push_back(
-          {&plan_.image->files.at(descriptor.file_id()).tcp_socket(), std::move(socket)});
+      TRY(take_descriptor(descriptor.file_id(), std::move(socket)));
     }
   }
   return {};
 }
 
+Result<> Revival::take_descriptor(uint32_t file_id, Fd socket) {
+  const schema::OpenFile& file = plan_.image->files.at(file_id);
+  if (file.has_tcp_socket()) {
+    restored_.push_back({&file.tcp_socket(), std::move(socket)});
+    return {};
+  }
+  Result<Fd> net_namespace = net_namespace_of(socket);
+  if (!net_namespace.ok()) return {};  // whoever may not look there cannot unlock there either
+  LockScope* scope = TRY(scope_of(net_namespace.take(), &listeners_));
+  add_listener(file.inet_socket(), scope);
+  return {};
+}
+
 Result<std::vector<LockScope>> Revival::scopes() const {
-  std::map<std::pair<uint64_t, uint64_t>, LockScope> scopes;
+  std::vector<LockScope> scopes;
   for (const Restored& restored : restored_) {
     Fd net_namespace = TRY(net_namespace_of(restored.socket));
-    struct stat stat {};
-    TRY(SYSCALL(::fstat(net_namespace.get(), &stat), "fstat of a network namespace"));
-    LockScope& scope = scopes[{stat.st_dev, stat.st_ino}];
-    scope.net_namespace = std::move(net_namespace);
+    LockScope* scope = TRY(scope_of(std::move(net_namespace), &scopes));
     const schema::InetSocket& socket = restored.record->socket();
-    scope.connections.push_back({socket.local(), socket.peer()});
+    scope->connections.push_back({socket.local(), socket.peer()});
   }
-  std::vector<LockScope> list;
-  for (auto& [id, scope] : scopes) list.push_back(std::move(scope));
-  return list;
+  TRY(add_listeners(listeners_, &scopes));
+  return scopes;
+}
+
+Result<> Revival::unlock(const LockScope& scope, const std::string& kept) const {
+  TRY(remove_kept_lock(scope.net_namespace, kept));
+  return free_from_kept_locks(scope);
 }
 
 Result<> Revival::unlock() {
   const std::string& kept = plan_.image->inventory.network_lock();
   if (!kept.empty()) {
     for (const LockScope& scope : TRY(scopes())) {
-      TRY(remove_kept_lock(scope.net_namespace, kept));
-      TRY(free_from_kept_locks(scope));
+      Result<> unlocked = unlock(scope, kept);
+      if (!unlocked.ok() && !scope.connections.empty()) return unlocked;
+      // A kept lock lets pass what somebody listens for.
+      if (!unlocked.ok()) request_.callbacks.log.warning("%s", unlocked.error().text().c_str());
     }
   }
   if (lock_.has_value()) return lock_->unlock();

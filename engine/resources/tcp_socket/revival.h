@@ -1,4 +1,4 @@
-// The connections of a tree that is being restored, from the coordinator's side. See
+// The connections and listeners of a tree that is being restored, from the coordinator's side. See
 // docs/adr/0012.
 #pragma once
 
@@ -21,8 +21,8 @@ class [[nodiscard]] Revival {
 
   // Before the first socket is made. `net_namespace`: where they will be; invalid: ours.
   Result<> lock(Fd net_namespace);
-  // Once every task has its descriptors: a duplicate of each connection. `pid_of`: of a task, by
-  // its index in the plan, as we number it.
+  // Once every task has its descriptors: a duplicate of each connection, and where listeners are.
+  // `pid_of`: of a task, by its index in the plan, as we number it.
   Result<> take(const std::function<pid_t(size_t)>& pid_of);
   // Right before the tree is released: lets packets pass, then the sockets out of repair.
   Result<> revive();
@@ -33,12 +33,16 @@ class [[nodiscard]] Revival {
     Fd socket;
   };
   std::vector<const schema::OpenFile*> wanted() const;
+  std::vector<const schema::OpenFile*> listeners() const;  // that a kept lock may hold
+  Result<> take_descriptor(uint32_t file_id, Fd socket);
   Result<std::vector<LockScope>> scopes() const;  // of what was restored
+  Result<> unlock(const LockScope& scope, const std::string& kept) const;
   Result<> unlock();
 
   const RestorePlan& plan_;
   const RestoreRequest& request_;
   std::vector<Restored> restored_;
+  std::vector<LockScope> listeners_;  // that are back
   std::optional<NetworkLock> lock_;
 };
 

@@ -194,5 +194,134 @@ TEST(cr_network_lock, takes_thousands_of_connections) {
   });
 }
 
+// ---- Listeners
+
+struct Listener {
+  int fd = -1;
+  sockaddr_in6 address{};  // of IPv4 if it begins so
+  socklen_t size = sizeof address;
+
+  static Listener at(int family, const in6_addr& host, uint16_t port, int v6_only = 0) {
+    Listener made;
+    made.address.sin6_family = static_cast<sa_family_t>(family);
+    made.address.sin6_port = port;
+    if (family == AF_INET6) made.address.sin6_addr = host;
+    made.size = family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+    made.fd = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    EXPECT_EQ(::setsockopt(made.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    if (family == AF_INET6) {
+      EXPECT_EQ(::setsockopt(made.fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only, sizeof v6_only), 0);
+    }
+    EXPECT_EQ(::bind(made.fd, made.name(), made.size), 0) << strerror(errno);
+    EXPECT_EQ(::listen(made.fd, 8), 0);
+    EXPECT_EQ(::getsockname(made.fd, made.name(), &made.size), 0);
+    return made;
+  }
+  sockaddr* name() { return reinterpret_cast<sockaddr*>(&address); }
+  uint16_t port() const { return address.sin6_port; }  // at the same place in both
+  std::vector<LockScope> scopes(bool v6_only = false) const {
+    std::vector<LockScope> list(1);
+    list[0].listeners = {{std::string(reinterpret_cast<const char*>(&address), size), v6_only}};
+    return list;
+  }
+};
+
+// A client of the loopback that is not waited for.
+int begin_to_connect(int family, uint16_t port) {
+  sockaddr_in6 six{};
+  six.sin6_family = AF_INET6;
+  six.sin6_port = port;
+  six.sin6_addr = in6addr_loopback;
+  sockaddr_in four{};
+  four.sin_family = AF_INET;
+  four.sin_port = port;
+  four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int fd = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (family == AF_INET6)
+    (void)::connect(fd, reinterpret_cast<sockaddr*>(&six), sizeof six);
+  else
+    (void)::connect(fd, reinterpret_cast<sockaddr*>(&four), sizeof four);
+  return fd;
+}
+
+// What became of it within that time: 0, an errno, or EINPROGRESS.
+int outcome(int fd, int patience_ms) {
+  pollfd wait{fd, POLLOUT, 0};
+  if (::poll(&wait, 1, patience_ms) != 1) return EINPROGRESS;
+  int error = 0;
+  socklen_t size = sizeof error;
+  EXPECT_EQ(::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+  return error;
+}
+
+TEST(cr_network_lock, new_client_of_a_listener_asks_again_until_it_is_gone) {
+  in_child([] {
+    Connection connection = connect_in_own_namespace();
+    Listener locked = Listener::at(AF_INET, {}, 0);
+    Listener other = Listener::at(AF_INET, {}, 0);
+    int client = -1;
+    {
+      NetworkLock lock = MUST(NetworkLock::lock(locked.scopes()));
+      client = begin_to_connect(AF_INET, locked.port());
+      EXPECT_EQ(outcome(client, kSoon), EINPROGRESS);
+      EXPECT_EQ(outcome(begin_to_connect(AF_INET, other.port()), kLater), 0);
+      EXPECT_TRUE(connection.passes(kLater));
+    }
+    EXPECT_EQ(outcome(client, kLater), 0);
+  });
+}
+
+TEST(cr_network_lock, kept_one_holds_new_clients_only_while_nobody_listens) {
+  in_child([] {
+    (void)connect_in_own_namespace();
+    Listener gone = Listener::at(AF_INET, {}, 0);
+    {
+      NetworkLock lock = MUST(NetworkLock::lock(gone.scopes()));
+      EXPECT_EQ(lock.keep(), 0);
+    }
+    EXPECT_EQ(outcome(begin_to_connect(AF_INET, gone.port()), kLater), 0) << "it listens yet";
+    ::close(gone.fd);
+    const int client = begin_to_connect(AF_INET, gone.port());
+    EXPECT_EQ(outcome(client, kSoon), EINPROGRESS) << "it was refused";
+    Listener back = Listener::at(AF_INET, {}, gone.port());
+    EXPECT_EQ(outcome(client, kLater), 0);
+    ::close(back.fd);
+    const LockScope again = std::move(back.scopes()[0]);
+    MUST(free_from_kept_locks(again));
+    EXPECT_EQ(outcome(begin_to_connect(AF_INET, gone.port()), kLater), ECONNREFUSED);
+  });
+}
+
+TEST(cr_network_lock, listener_at_every_address_is_locked_for_the_families_that_it_serves) {
+  in_child([] {
+    (void)connect_in_own_namespace();
+    for (const bool v6_only : {false, true}) {
+      Listener six = Listener::at(AF_INET6, in6addr_any, 0, v6_only);
+      NetworkLock lock = MUST(NetworkLock::lock(six.scopes(v6_only)));
+      EXPECT_EQ(outcome(begin_to_connect(AF_INET6, six.port()), kSoon), EINPROGRESS);
+      EXPECT_EQ(outcome(begin_to_connect(AF_INET, six.port()), v6_only ? kLater : kSoon),
+                v6_only ? ECONNREFUSED : EINPROGRESS);
+    }
+    Listener one = Listener::at(AF_INET6, in6addr_loopback, 0, 1);
+    NetworkLock lock = MUST(NetworkLock::lock(one.scopes(true)));
+    EXPECT_EQ(outcome(begin_to_connect(AF_INET6, one.port()), kSoon), EINPROGRESS);
+  });
+}
+
+TEST(cr_network_lock, where_others_may_listen_too_only_a_kept_one_holds_clients) {
+  in_child([] {
+    (void)connect_in_own_namespace();
+    Listener shared = Listener::at(AF_INET, {}, 0);
+    std::vector<LockScope> scopes = shared.scopes();
+    std::swap(scopes[0].listeners, scopes[0].shared_listeners);
+    NetworkLock lock = MUST(NetworkLock::lock(scopes));
+    EXPECT_EQ(outcome(begin_to_connect(AF_INET, shared.port()), kLater), 0);
+    EXPECT_EQ(lock.keep(), 0);
+    ::close(shared.fd);
+    EXPECT_EQ(outcome(begin_to_connect(AF_INET, shared.port()), kSoon), EINPROGRESS);
+  });
+}
+
 }  // namespace
 }  // namespace ncr
