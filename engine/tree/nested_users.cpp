@@ -9,8 +9,10 @@
 #include <linux/securebits.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -130,6 +132,17 @@ Result<ActingAs> ActingAs::user(uint32_t uid, uint32_t gid) {
   TRY(SYSCALL(::setresgid(kSame, gid, kSame), "act as group %u", gid));
   TRY(SYSCALL(::setresuid(kSame, uid, kSame), "act as user %u", uid));
   return acting;
+}
+
+Result<ActingAs> ActingAs::owner_above(const std::string& path) {
+  struct stat folder {};
+  for (std::string above = path; ::stat(above.c_str(), &folder) != 0 || !S_ISDIR(folder.st_mode);) {
+    const size_t slash = above.rfind('/');
+    if (slash == std::string::npos || above == "/")
+      return Error::system(ENOENT, strf("a folder above %s", path.c_str()));
+    above.resize(std::max<size_t>(slash, 1));
+  }
+  return user(folder.st_uid, folder.st_gid);
 }
 
 ActingAs::ActingAs(ActingAs&& other) noexcept

@@ -33,6 +33,9 @@ Result<> enter_user_namespace(int nsfs, const schema::UserNamespace& user);
 class [[nodiscard]] ActingAs {
  public:
   static Result<ActingAs> user(uint32_t uid, uint32_t gid);
+  // Of a folder, or of the first one above `path` that is there: whoever owns it may make files in
+  // a file system of a user namespace below, where users that it does not map may not (EOVERFLOW).
+  static Result<ActingAs> owner_above(const std::string& path);
   ActingAs(ActingAs&& other) noexcept;
   ActingAs(const ActingAs&) = delete;
   ~ActingAs();

@@ -22,6 +22,7 @@
 #include "engine/resources/regular_file/hidden.h"
 #include "engine/resources/status_flags.h"
 #include "engine/resources/unsupported.h"
+#include "engine/tree/nested_users.h"
 
 namespace ncr::regular_file {
 namespace {
@@ -136,7 +137,7 @@ const schema::OpenFile* maker_of(const FileRestorer& files, const schema::OpenFi
 }
 
 // An O_PATH descriptor of the new file, which has no name (any more).
-Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
+Result<Fd> make_as_we_are(FileRestorer& files, const schema::OpenFile& record) {
   const schema::RegularFile& file = record.regular_file();
   // Its folder may be gone as well.
   const bool hidden = files.hidden(record.id()) >= 0;
@@ -165,6 +166,19 @@ Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
   timespec times[2] = {time_of(ghost.accessed_ns()), time_of(ghost.modified_ns())};
   TRY(SYSCALL(::utimensat(directory, path.c_str(), times, 0), "utimensat %s", file.path().c_str()));
   return std::move(made.any);
+}
+
+Result<Fd> make(FileRestorer& files, const schema::OpenFile& record) {
+  Result<Fd> made = make_as_we_are(files, record);
+  if (made.ok() || made.error().os_error() != EOVERFLOW) return made;
+  Fd hidden;
+  std::string path = record.regular_file().path();
+  if (files.hidden(record.id()) >= 0) {
+    hidden = TRY(open_hidden(files, record));
+    path = TRY(procfs::path_from_here(strf("self/fd/%d", hidden.get())));
+  }
+  const ActingAs acting = TRY(ActingAs::owner_above(path));
+  return make_as_we_are(files, record);
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "engine/base/call_code.h"
 #include "engine/base/procfs.h"
+#include "engine/tree/nested_users.h"
 
 namespace ncr::unix_socket {
 namespace {
@@ -74,10 +75,18 @@ Result<> bind_from_base(const Fd& fd, const std::string& name, const std::string
   return check_call(run_aside(where, [&] { return address.bind(fd.get()); }), "bind", name);
 }
 
+Result<> bind_from_base_or_as_owner(const Fd& fd, const std::string& name,
+                                    const std::string& node) {
+  Result<> bound = bind_from_base(fd, name, node);
+  if (bound.ok() || bound.error().os_error() != EOVERFLOW) return bound;
+  const ActingAs acting = TRY(ActingAs::owner_above(node));
+  return bind_from_base(fd, name, node);
+}
+
 Result<> bind_at_node(const Fd& fd, const schema::UnixSocket& socket) {
   const std::string& path = socket.node().path();
   TRY(free_node(path, socket.type()));
-  TRY(bind_from_base(fd, socket.name(), path));
+  TRY(bind_from_base_or_as_owner(fd, socket.name(), path));
   TRY(SYSCALL(::lchown(path.c_str(), socket.node().uid(), socket.node().gid()), "chown %s",
               path.c_str()));
   TRY(SYSCALL(::chmod(path.c_str(), socket.node().mode()), "chmod %s", path.c_str()));

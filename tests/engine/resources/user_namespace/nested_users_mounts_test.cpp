@@ -1,5 +1,7 @@
 // Mount namespaces that belong to user namespaces below that of the tree's root.
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 
 #include "tests/engine/resources/mount_namespace/mount_dweller.h"
 #include "tests/engine/resources/user_namespace/user_dweller.h"
@@ -94,6 +96,63 @@ CR_TEST(nested_users_mounts, binds_and_a_tmpfs_on_top_of_what_was_there) {
   gate.wait_ready(1);
   checkpoint_restore();
   EXPECT_NE(link_of(strf("/proc/%d/ns/mnt", child)), link_of("/proc/self/ns/mnt"));
+  gate.open(1);
+  expect_success(child);
+}
+
+sockaddr_un address_of(const std::string& name) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  strcpy(address.sun_path, name.c_str());
+  return address;
+}
+
+int bound_socket(const std::string& name) {
+  const int fd = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  const sockaddr_un address = address_of(name);
+  must(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0, "bind");
+  return fd;
+}
+
+// Where the users of those who restore it do not exist.
+CR_TEST(nested_users_mounts, unlinked_files_and_bound_sockets_in_a_tmpfs_of_its_own) {
+  Gate gate;
+  const pid_t child = fork_user(CLONE_NEWNS, [&] {
+    must(mount_at(kHere, "tmpfs", "size=1m"), "tmpfs");
+    must(make_file(here("file"), "unlinked") && make_directory(here("gone")), "files");
+    must(make_file(here("gone/too"), "with its folder"), "file in a folder");
+    const Fd file = MUST(sys::open(here("file").c_str(), O_RDWR));
+    const Fd too = MUST(sys::open(here("gone/too").c_str(), O_RDONLY));
+    const Fd nameless = MUST(sys::open(kHere, O_RDWR | O_TMPFILE));
+    must(::unlink(here("file").c_str()) == 0 && ::unlink(here("gone/too").c_str()) == 0 &&
+             ::rmdir(here("gone").c_str()) == 0,
+         "unlink");
+    const Fd receiver(bound_socket(here("socket")));
+    gate.pass();
+    char text[64] = "";
+    EXPECT_EQ(::pread(file.get(), text, sizeof text, 0), 8);
+    EXPECT_STREQ(text, "unlinked");
+    EXPECT_EQ(::pread(too.get(), text, sizeof text, 0), 15);
+    struct stat status {};
+    for (const Fd* fd : {&file, &too, &nameless}) {
+      EXPECT_EQ(::fstat(fd->get(), &status), 0);
+      EXPECT_EQ(status.st_nlink, 0u);
+      EXPECT_EQ(status.st_uid, 0u);
+      EXPECT_EQ(status.st_gid, 0u);
+    }
+    EXPECT_TRUE(sys::pwrite_all(nameless, "x", 1, 0).ok());
+    EXPECT_EQ(::stat(here("socket").c_str(), &status), 0);
+    EXPECT_EQ(status.st_uid, 0u);
+    const Fd sender(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const sockaddr_un address = address_of(here("socket"));
+    EXPECT_EQ(::sendto(sender.get(), "hello", 5, 0, reinterpret_cast<const sockaddr*>(&address),
+                       sizeof address),
+              5)
+        << strerror(errno);
+    EXPECT_EQ(::recv(receiver.get(), text, sizeof text, MSG_DONTWAIT), 5);
+  });
+  gate.wait_ready(1);
+  checkpoint_restore();
   gate.open(1);
   expect_success(child);
 }
