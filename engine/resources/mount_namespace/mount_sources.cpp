@@ -170,7 +170,7 @@ Result<Fd> MountSources::open_part(const Fd& mount, const std::string& below, Fd
   Result<Fd> part_of = open_below(mount, below);
   if (part_of.ok() || part_of.error().os_error() != EXDEV) return part_of;
   *alone = TRY(copy_mount(mount));
-  TRY(set_propagation(*alone, MS_PRIVATE));
+  TRY(set_propagation(*alone, MS_SLAVE));  // a copy of it may have to keep that master
   // Of a mount that is nowhere an older kernel copies no part.
   if (!in_another_namespace_) {
     TRY(open_workshop());

@@ -18,9 +18,19 @@
 namespace ncr::mount_namespace {
 namespace {
 
+// What is mounted on the way may hide it: it is found in a copy of this mount alone, on top of all
+// that. Whoever opens the mount again takes the copy away.
+Result<Fd> open_part(const Fd& top, const std::string& below) {
+  Result<Fd> part = open_below(top, below);
+  if (part.ok() || part.error().os_error() != EXDEV) return part;
+  Fd alone = TRY(copy_mount(top));
+  TRY(put_in_place(alone, top));
+  return open_below(alone, below);
+}
+
 Result<Fd> take_one(const Placement& placement, const MountLine& line) {
   Fd top = TRY(open_mount(line));
-  Fd from = TRY(open_below(top, placement.source.below));
+  Fd from = TRY(open_part(top, placement.source.below));
   Fd copy = TRY(copy_mount(from));
   TRY(set_propagation(copy, placement.keeps_master ? MS_SLAVE : MS_PRIVATE));
   return copy;
