@@ -276,6 +276,20 @@ Result<> check_request(const RestoreRequest& request) {
   return {};
 }
 
+// Whoever restores the tree is the parent of its root from now on, and may be about to end.
+void warn_of_parents_end(const Image& image, const RestoreRequest& request) {
+  if (request.root_is_sibling) return;
+  const schema::Task& root = image.tasks.front();
+  for (const schema::Thread& thread : root.threads())
+    if (const int signal = thread.flags().parent_death_signal(); signal != 0) {
+      request.callbacks.log.warning(
+          "task %d (%s) has asked for signal %d when its parent ends, which is the process that "
+          "restores it: let that live on, or have the root made its sibling (--sibling)",
+          root.pid(), root.comm().c_str(), signal);
+      return;
+    }
+}
+
 std::string lazy_pages_socket(const RestoreRequest& request) {
   return request.lazy_pages_socket.empty() ? request.images_dir + "/" + kLazyPagesSocket
                                            : request.lazy_pages_socket;
@@ -303,6 +317,7 @@ Result<RestoreReport> restore(const RestoreRequest& request) {
   TRY(aio_ring::check_machine(image));
   TRY(lsm::check_module(image, request));
   TRY(credentials::check_capabilities(image));
+  warn_of_parents_end(image, request);
   // Beyond this point processes are made; a failure takes them away again.
   RestoreReport report = TRY(coordinate(plan, request, clock));
   report.total_ns = clock.total_ns();

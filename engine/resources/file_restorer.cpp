@@ -302,6 +302,16 @@ Result<int> FileRestorer::opened(uint32_t file_id) const {
 
 pid_t FileRestorer::number(pid_t of_root) const { return impl_->number(of_root); }
 
+uint32_t FileRestorer::user(uint32_t of_root) const {
+  const TaskPlan& task = impl_->plan.tasks[impl_->opening];
+  return impl_->plan.users.uid(task.born_user, of_root).value_or(kNobody);
+}
+
+uint32_t FileRestorer::group(uint32_t of_root) const {
+  const TaskPlan& task = impl_->plan.tasks[impl_->opening];
+  return impl_->plan.users.gid(task.born_user, of_root).value_or(kNobody);
+}
+
 void FileRestorer::stash(uint64_t group_id, const std::string& key, Fd fd) {
   impl_->stash[{group_id, key}] = std::move(fd);
 }

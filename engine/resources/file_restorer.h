@@ -37,6 +37,10 @@ class FileRestorer {
   const RestorePlan& plan() const;
   // Of the image, as the task whose files these are has it; 0: it cannot see that process.
   pid_t number(pid_t of_root) const;
+  // Likewise users and groups, for chown(2); kNobody: what is not mapped there stays as it is.
+  static constexpr uint32_t kNobody = UINT32_MAX;
+  uint32_t user(uint32_t of_root) const;
+  uint32_t group(uint32_t of_root) const;
   void stash(uint64_t group_id, const std::string& key, Fd fd);
   Fd take(uint64_t group_id, const std::string& key);  // invalid if none
   const schema::OpenFile* record(uint32_t file_id) const;

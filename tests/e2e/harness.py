@@ -101,6 +101,7 @@ class Target:
         self.log = os.path.join(self.dir, "output")
         self.cycles = 0
         self.options = []  # of every dump and restore
+        self.restore_options = []
         with open(self.log, "wb") as output:
             self.pid = subprocess.Popen(argv, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                         start_new_session=True, env={**os.environ, **(environment or {})}).pid
@@ -149,7 +150,7 @@ class Target:
         self.cycles += 1
         dumped = nativecr("dump", "--pid", self.pid, "--images", images, *self.options)
         self.reap()
-        restored = nativecr("restore", "--images", images, "--detach", *self.options)
+        restored = nativecr("restore", "--images", images, "--detach", *self.options, *self.restore_options)
         check(restored["root_pid"] == self.pid, f"the root came back as {restored['root_pid']}, not {self.pid}")
         shutil.rmtree(images)
         return dumped, restored

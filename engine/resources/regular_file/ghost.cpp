@@ -157,8 +157,9 @@ Result<Fd> make_as_we_are(FileRestorer& files, const schema::OpenFile& record) {
     TRY_WHILE(write_content(files.image(), ghost.content(), file.size(), file.path(), writable),
               "unlinked file %s", file.path().c_str());
   }
-  TRY(SYSCALL(::fchownat(any.get(), "", ghost.uid(), ghost.gid(), AT_EMPTY_PATH), "chown %s",
-              file.path().c_str()));
+  TRY(SYSCALL(
+      ::fchownat(any.get(), "", files.user(ghost.uid()), files.group(ghost.gid()), AT_EMPTY_PATH),
+      "chown %s", file.path().c_str()));
   if (S_ISLNK(file.mode())) return std::move(made.any);
   const auto [directory, path] = procfs::at(strf("self/fd/%d", any.get()));
   TRY(SYSCALL(::fchmodat(directory, path.c_str(), file.mode() & 07777, 0), "chmod %s",

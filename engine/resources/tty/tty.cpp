@@ -277,12 +277,13 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
 }
 
 // By its name: opening a slave that nobody had open would make the master see it close.
-Result<> restore_node(const schema::Tty& tty) {
+Result<> restore_node(const FileRestorer& files, const schema::Tty& tty) {
   std::string path = name_of(tty);
   struct stat now {};
   if (!tty.has_node() || ::stat(path.c_str(), &now) != 0 || minor(now.st_rdev) != tty.number())
     return {};
-  TRY(SYSCALL(::chown(path.c_str(), tty.node().uid(), tty.node().gid()), "chown %s", path.c_str()));
+  TRY(SYSCALL(::chown(path.c_str(), files.user(tty.node().uid()), files.group(tty.node().gid())),
+              "chown %s", path.c_str()));
   TRY(SYSCALL(::chmod(path.c_str(), tty.node().mode()), "chmod %s", path.c_str()));
   return {};
 }
@@ -296,14 +297,14 @@ Result<> connect(FileRestorer& files, const schema::OpenFile& record, const Fd& 
   if (outside && tty.kind() == schema::Tty::CONTROLLING) return {};
   if (!outside && tty.kind() == schema::Tty::MASTER) TRY(fill_queues(fd, tty));
   TRY(set_modes(fd, tty));
-  if (outside && is_orphan(files, tty)) TRY(restore_node(tty));
+  if (outside && is_orphan(files, tty)) TRY(restore_node(files, tty));
   if (outside || tty.kind() != schema::Tty::MASTER) {
     if (tty.exclusive() && !outside) TRY(SYSCALL(::ioctl(fd.get(), TIOCEXCL), "ioctl TIOCEXCL"));
     return {};
   }
   int packet = tty.packet_mode() ? 1 : 0;
   TRY(SYSCALL(::ioctl(fd.get(), TIOCPKT, &packet), "ioctl TIOCPKT"));
-  TRY(restore_node(tty));
+  TRY(restore_node(files, tty));
   if (tty.slave_closed()) {
     schema::OpenFile any;
     any.set_flags(O_RDWR);

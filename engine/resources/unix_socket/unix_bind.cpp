@@ -83,12 +83,13 @@ Result<> bind_from_base_or_as_owner(const Fd& fd, const std::string& name,
   return bind_from_base(fd, name, node);
 }
 
-Result<> bind_at_node(const Fd& fd, const schema::UnixSocket& socket) {
+Result<> bind_at_node(const FileRestorer& files, const Fd& fd, const schema::UnixSocket& socket) {
   const std::string& path = socket.node().path();
   TRY(free_node(path, socket.type()));
   TRY(bind_from_base_or_as_owner(fd, socket.name(), path));
-  TRY(SYSCALL(::lchown(path.c_str(), socket.node().uid(), socket.node().gid()), "chown %s",
-              path.c_str()));
+  TRY(SYSCALL(
+      ::lchown(path.c_str(), files.user(socket.node().uid()), files.group(socket.node().gid())),
+      "chown %s", path.c_str()));
   TRY(SYSCALL(::chmod(path.c_str(), socket.node().mode()), "chmod %s", path.c_str()));
   return {};
 }
@@ -159,7 +160,7 @@ Result<> bind_without_node(FileRestorer& files, const Fd& fd, const std::string&
 
 Result<> bind_socket(FileRestorer& files, const Fd& fd, const schema::UnixSocket& socket) {
   if (socket.name().empty()) return {};
-  if (socket.has_node()) return bind_at_node(fd, socket);
+  if (socket.has_node()) return bind_at_node(files, fd, socket);
   return bind_unlinked(files, fd, socket);
 }
 
