@@ -31,6 +31,7 @@
 #include "engine/resources/sysv_shm/sysv_shm.h"
 #include "engine/resources/tcp_socket/revival.h"
 #include "engine/resources/tty/orphan_terminals.h"
+#include "engine/resources/tun/device_desk.h"
 #include "engine/restore_plan.h"
 #include "engine/tree/birth.h"
 #include "engine/tree/coordinator.h"
@@ -153,6 +154,9 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   SyncPage sync = TRY(SyncPage::create(threads_of(plan)));
   NamespaceSet namespaces = TRY(NamespaceSet::create(*plan.image, request, plan.service_fd_base));
   if (!namespaces.empty()) files.set_namespaces(&namespaces);
+  tun::DeviceDesk devices = TRY(tun::DeviceDesk::open(*plan.image, plan.service_fd_base));
+  files.set_devices(&devices);
+  namespaces.set_devices(&devices);
   Fd procfs;
   if (!namespaces.empty()) procfs = TRY(open_procfs(plan.service_fd_base));
   // Declared before the tree: they are left when the tree is gone.

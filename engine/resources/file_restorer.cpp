@@ -73,6 +73,7 @@ struct FileRestorer::Impl {
   std::map<std::pair<uint64_t, std::string>, Fd> stash{};
   std::unordered_map<uint64_t, std::vector<const schema::OpenFile*>> groups{};
   const tty::OrphanTerminals* orphans = nullptr;
+  const tun::DeviceDesk* devices = nullptr;
   size_t opening = 0;      // index of the task whose files are being opened
   std::vector<Fd> kept{};  // for the caller
 
@@ -356,6 +357,8 @@ Result<> FileRestorer::keep_for_caller(Fd master) {
   return {};
 }
 void FileRestorer::set_orphans(const tty::OrphanTerminals* orphans) { impl_->orphans = orphans; }
+const tun::DeviceDesk* FileRestorer::devices() const { return impl_->devices; }
+void FileRestorer::set_devices(const tun::DeviceDesk* devices) { impl_->devices = devices; }
 void FileRestorer::set_shared_memory(const SharedMemoryObjects* objects) {
   impl_->shared_memory = objects;
 }

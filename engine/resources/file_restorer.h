@@ -15,6 +15,9 @@ class SharedMemoryObjects;  // engine/resources/shared_memory/shared_memory.h
 namespace tty {
 class OrphanTerminals;  // engine/resources/tty/orphan_terminals.h
 }
+namespace tun {
+class DeviceDesk;  // engine/resources/tun/device_desk.h
+}
 
 class FileRestorer {
  public:
@@ -60,6 +63,8 @@ class FileRestorer {
   // A terminal's other end, for the caller: stays open until the coordinator has fetched it.
   Result<> keep_for_caller(Fd master);
   void set_orphans(const tty::OrphanTerminals* orphans);
+  const tun::DeviceDesk* devices() const;  // null: there is none
+  void set_devices(const tun::DeviceDesk* devices);
 
  private:
   struct Impl;

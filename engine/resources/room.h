@@ -29,6 +29,9 @@ class FileTable;  // engine/resources/file_table.h: identity of open file descri
 class SharedMemoryTable;    // engine/memory/shared_memory_table.h: where bulk content goes
 class SharedMemoryObjects;  // engine/resources/shared_memory/shared_memory.h
 class FileRestorer;         // engine/resources/file_restorer.h: the files of one task being born
+namespace tun {
+class DeviceDesk;  // engine/resources/tun/device_desk.h
+}
 
 // ---- State of a task
 // -------------------------------------------------------------------------------------------------
@@ -87,7 +90,7 @@ struct FdProbe {
   uint64_t position = 0;  // of fdinfo
   uint32_t flags = 0;     // of fdinfo: O_*, without O_CLOEXEC
   int mount_id = 0;
-  const MountView* view = nullptr;  // where `link` is looked up; null: as the engine sees paths
+  const MountView* view = nullptr;    // where `link` is looked up; null: as the engine sees paths
   const MountViews* views = nullptr;  // of the tree
 
   // Whether the file is what `path` names, in the namespace of its holder.
@@ -193,6 +196,7 @@ struct NamespaceBuild {
   std::unique_ptr<HalfBuilt>* half_built = nullptr;
   HalfBuilt* kept = nullptr;
   int fd_base = 0;
+  const tun::DeviceDesk* devices = nullptr;  // net; null: there is none
   // mnt: to a copy of the caller's that is nobody's, and belongs to the same user namespace.
   std::function<Result<>()> enter_workshop = nullptr;
   // mnt: of one that belongs to a user namespace below that of the root task (docs/adr/0018). Until

@@ -428,6 +428,7 @@ NamespaceBuild NamespaceSet::describe(const schema::Namespace& record, const Nam
   if (record.has_mnt()) build.mount_table = mount_tables_[record.id()];
   build.taken = &taken_[record.id()];
   build.fd_base = fd_base_;
+  build.devices = devices_;
   return build;
 }
 

@@ -23,6 +23,9 @@ namespace ncr {
 struct NamespaceBuild;  // engine/resources/room.h
 struct NamespaceRoom;
 struct HalfBuilt;
+namespace tun {
+class DeviceDesk;  // engine/resources/tun/device_desk.h
+}
 
 class NamespaceSet {
  public:
@@ -45,6 +48,8 @@ class NamespaceSet {
 
   // For cgroup namespaces, which show the cgroup that they are made in.
   void set_cgroups(const cgroup::Cgroups* cgroups) { cgroups_ = cgroups; }
+  // For links of tun.
+  void set_devices(const tun::DeviceDesk* devices) { devices_ = devices; }
 
   // Root task, when the maps of its user namespace are written: everything is made, nothing is in
   // it. Then fill() each, and end in the root's own.
@@ -99,6 +104,7 @@ class NamespaceSet {
   const Image* image_ = nullptr;
   const RestoreRequest* request_ = nullptr;
   const cgroup::Cgroups* cgroups_ = nullptr;
+  const tun::DeviceDesk* devices_ = nullptr;
   int fd_base_ = 0;
   UserSpaces users_;
   std::unordered_map<uint32_t, const schema::Namespace*> records_;  // of the image, by id

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,14 +62,24 @@ bool bind_mount(const std::string& from, const std::string& to, unsigned long fl
   return ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND | flags, nullptr) == 0;
 }
 
+// Where the machine's node is for its own root only, the tree gets one that is for everybody;
+// whoever restores the tree in a user namespace has the machine's.
+bool let_open_tun(const std::string& root) {
+  const std::string node = root + "-tun";
+  if (::access("/dev/net/tun", F_OK) != 0) return true;
+  return ::mknod(node.c_str(), S_IFCHR, makedev(10, 200)) == 0 &&
+         ::chmod(node.c_str(), 0666) == 0 && bind_mount(node, root + "/dev/net/tun", 0);
+}
+
 // The machine without what others have mounted below it. By somebody with all privileges: no part
 // of it may be locked to the rest (mount_namespaces(7)).
-bool lay_out_root(const std::string& root) {
+bool lay_out_root(const std::string& root, Place place) {
   return ::unshare(CLONE_NEWNS) == 0 &&
          ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
          ::mkdir(root.c_str(), 0755) == 0 && bind_mount("/", root, 0) &&
          bind_mount("/tmp", root + "/tmp", 0) && bind_mount("/dev", root + "/dev", MS_REC) &&
-         bind_mount("/sys", root + "/sys", MS_REC);
+         bind_mount("/sys", root + "/sys", MS_REC) &&
+         (place != Place::kUserNamespace || let_open_tun(root));
 }
 
 // A procfs of the new pid namespace takes an old one in sight.
@@ -162,7 +173,7 @@ Result<pid_t> start_in(Place place, const std::string& folder, const std::functi
   const pid_t builder = TRY(SYSCALL(::fork(), "fork"));
   if (builder == 0) {
     begin = Fd();
-    if (!lay_out_root(root)) ::_exit(103);
+    if (!lay_out_root(root, place)) ::_exit(103);
     const pid_t init = clone_init(place);
     if (init == 0) be_init(place, may_begin.get(), root, body);
     ::_exit(::write(tell.get(), &init, sizeof init) == sizeof init ? 0 : 104);

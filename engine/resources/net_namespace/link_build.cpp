@@ -18,6 +18,7 @@
 #include "engine/resources/net_namespace/link_conf.h"
 #include "engine/resources/net_namespace/link_kinds.h"
 #include "engine/resources/net_namespace/net_links.h"
+#include "engine/resources/tun/device_desk.h"
 
 namespace ncr::net_namespace {
 namespace {
@@ -58,8 +59,8 @@ void put_birth(const schema::NetLink& link, netlink::Request& request) {
       request.put(type, *value);
 }
 
-Result<> make_tun(const schema::NetLink& link) {
-  Fd tun = TRY(sys::open("/dev/net/tun", O_RDWR));
+Result<> make_tun(const schema::NetLink& link, const tun::DeviceDesk* devices) {
+  Fd tun = TRY(tun::open_node(tun::kNode, O_RDWR, devices));
   unsigned index = link.index();
   TRY(SYSCALL(::ioctl(tun.get(), TUNSETIFINDEX, &index), "ioctl TUNSETIFINDEX"));
   ifreq request{};
@@ -98,7 +99,7 @@ Result<> put_far_end(const Links& links, const schema::NetLink& link, const FarE
 
 Result<> make_link(netlink::Socket& socket, const Links& links, const schema::NetLink& link,
                    const FarEnds& far) {
-  if (link.kind() == "tun") return make_tun(link);
+  if (link.kind() == "tun") return make_tun(link, far.devices);
   netlink::Request request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
   request.header(header_of_link(link.index()));
   put_birth(link, request);

@@ -8,6 +8,10 @@
 #include "engine/request.h"
 #include "engine/resources/net_namespace/net_record.h"
 
+namespace ncr::tun {
+class DeviceDesk;  // engine/resources/tun/device_desk.h
+}
+
 namespace ncr::net_namespace {
 
 struct Refusal {  // of what cannot be made again
@@ -36,10 +40,12 @@ Result<> check_links(const Repeated<schema::NetLink>& links);
 // Lower links before those that stand on them; an error if they stand on each other.
 Result<std::vector<const schema::NetLink*>> in_order(const Repeated<schema::NetLink>& links);
 
-// Where the far end of a veth into another network namespace of the tree goes.
+// What lies beyond the namespace: where the far end of a veth into another network namespace of the
+// tree goes, and who opens devices for it.
 struct FarEnds {
   std::function<const schema::NetLink*(const schema::NetLink&)> link;  // null: not in the image
   std::function<int(const schema::NetLink&)> descriptor;               // of the namespace; or -1
+  const tun::DeviceDesk* devices = nullptr;
 };
 
 // Restore, root task: makes them, all down; those that are there already (lo, what was brought from

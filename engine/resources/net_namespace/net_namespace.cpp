@@ -184,6 +184,7 @@ Result<> build(const NamespaceBuild& namespace_build) {
                ? -1
                : namespace_build.descriptor(there->id());
   };
+  far.devices = namespace_build.devices;
   return build_content(record.net(), far);
 }
 

@@ -23,6 +23,7 @@
 
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/status_flags.h"
+#include "engine/resources/tun/device_desk.h"
 #include "engine/resources/tun/tun_link.h"
 
 #ifndef SIOCGSKNS
@@ -115,9 +116,9 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   return {};
 }
 
-Result<Fd> open_node(const schema::OpenFile& record) {
+Result<Fd> open_checked(const FileRestorer& files, const schema::OpenFile& record) {
   const std::string& path = record.tun().path();
-  Fd fd = TRY(sys::open(path.c_str(), open_flags(record.flags())));
+  Fd fd = TRY(open_node(path.c_str(), open_flags(record.flags()), files.devices()));
   struct stat now {};
   TRY(SYSCALL(::fstat(fd.get(), &now), "fstat %s", path.c_str()));
   if (!is_node(now))
@@ -165,9 +166,9 @@ Result<> set_up(const Fd& fd, const schema::Tun& tun) {
   return {};
 }
 
-Result<Fd> open(FileRestorer&, const schema::OpenFile& record) {
+Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
   const schema::Tun& tun = record.tun();
-  Fd fd = TRY(open_node(record));
+  Fd fd = TRY(open_checked(files, record));
   if (!tun.link().empty()) {
     TRY(attach(fd, tun));
     TRY_WHILE(set_up(fd, tun), "link %s", tun.link().c_str());
