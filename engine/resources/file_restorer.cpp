@@ -348,6 +348,14 @@ int FileRestorer::namespace_descriptor(const std::string& kind, uint32_t id) con
 int FileRestorer::hidden(uint32_t file_id) const {
   return impl_->namespaces == nullptr ? -1 : impl_->namespaces->hidden(file_id);
 }
+Result<> FileRestorer::in_mount_namespace(uint32_t id, const schema::OpenFile& file,
+                                          const std::function<Result<>()>& work) const {
+  if (impl_->namespaces == nullptr || id == file.mount_namespace()) return work();
+  TRY(impl_->namespaces->visit(schema::Namespace::kMnt, id));
+  Result<> done = work();
+  TRY(impl_->namespaces->visit(schema::Namespace::kMnt, file.mount_namespace()));
+  return done;
+}
 Result<> FileRestorer::keep_for_caller(Fd master) {
   if (impl_->orphans == nullptr)
     return Error::unsupported("there is nobody to hand this terminal's other end to");

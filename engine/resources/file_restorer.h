@@ -2,6 +2,7 @@
 // together.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -60,6 +61,9 @@ class FileRestorer {
   // To a file whose path other mounts hide, kept while they were made (RegularFile.hidden_mount);
   // -1: none.
   int hidden(uint32_t file_id) const;
+  // Does something in another mount namespace (0: the caller's) while `file` is being opened.
+  Result<> in_mount_namespace(uint32_t id, const schema::OpenFile& file,
+                              const std::function<Result<>()>& work) const;
   // A terminal's other end, for the caller: stays open until the coordinator has fetched it.
   Result<> keep_for_caller(Fd master);
   void set_orphans(const tty::OrphanTerminals* orphans);

@@ -187,8 +187,11 @@ struct FileTable::Impl {
     probe.views = &views;
   }
   uint32_t space_of(const FdProbe& probe) const {
-    if (probe.view == nullptr || probe.view == view) return mount_namespace;
-    auto found = spaces.find(probe.view);
+    return probe.view == nullptr ? mount_namespace : space_of(probe.view);
+  }
+  uint32_t space_of(const MountView* seen) const {
+    if (seen == view) return mount_namespace;
+    auto found = spaces.find(seen);
     return found == spaces.end() ? 0 : found->second;
   }
 };
@@ -329,6 +332,9 @@ Result<> FileTable::know_mounts(const Task& member, uint32_t id) {
   return {};
 }
 
+uint32_t FileTable::mount_namespace_of(const MountView* view) const {
+  return impl_->space_of(view);
+}
 void FileTable::set_mount_namespace(uint32_t id) { impl_->mount_namespace = id; }
 void FileTable::set_namespaces(Refer refer) { impl_->refer = std::move(refer); }
 Result<uint32_t> FileTable::namespace_of(const Fd& nsfs, const std::string& where) const {

@@ -32,6 +32,7 @@ class FileTable {
   Result<> know_mounts(const Task& member, uint32_t id);
   // Where the paths of the files met from now on are looked up: OpenFile.mount_namespace.
   void set_mount_namespace(uint32_t id);
+  uint32_t mount_namespace_of(const MountView* view) const;  // 0: the engine's own
   // Who gives ids to namespaces that files refer to; `where` is for messages. Without it they are
   // all the engine's.
   using Refer = std::function<Result<uint32_t>(const Fd& nsfs, const std::string& where)>;

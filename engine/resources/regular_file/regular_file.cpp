@@ -4,8 +4,9 @@
 // type, not shorter than it was (a log may have grown). A file behind a mapping must be the same
 // one: libraries and programs are compared by their first page. A file whose name is gone is a
 // ghost (ghost.cpp) if it has no other name; another one is looked for in the same folder, and
-// among those that the kernel remembers; one that is further away is refused. recognises, preflight
-// and dump run in the engine, open in the child.
+// among those that the kernel remembers. One that its mount does not show lends it the old name for
+// a moment (linked.cpp); what is found nowhere is refused. recognises, preflight and dump run in
+// the engine, open in the child.
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -13,9 +14,11 @@
 
 #include "engine/base/undo.h"
 #include "engine/resources/file_restorer.h"
+#include "engine/resources/file_table.h"
 #include "engine/resources/inode_path.h"
 #include "engine/resources/regular_file/ghost.h"
 #include "engine/resources/regular_file/hidden.h"
+#include "engine/resources/regular_file/linked.h"
 #include "engine/resources/status_flags.h"
 #include "engine/resources/unsupported.h"
 
@@ -33,7 +36,7 @@ bool recognises(const FdProbe& probe) {
   return !file_system.ok() || !is_kernel_object(file_system.value());
 }
 
-enum class Name { kThere, kHidden, kUnlinked, kElsewhere };
+enum class Name { kThere, kHidden, kUnlinked, kLinked, kElsewhere };
 
 // Of the folders above the path the nearest that is there; *folder is its name, with a slash.
 Result<Fd> nearest_folder(const MountView& view, const std::string& path, std::string* folder) {
@@ -74,8 +77,9 @@ std::string remembered_name(const FdProbe& probe) {
   return path.ok() && probe.is_at(path.value()) ? path.take() : std::string();
 }
 
-// A file may be called "x (deleted)", so the name as printed is tried first.
-Name find_name(const FdProbe& probe, schema::RegularFile* file) {
+// A file may be called "x (deleted)", so the name as printed is tried first. *seen_by: where the
+// paths of file->linked() are looked up.
+Name find_name(const FdProbe& probe, schema::RegularFile* file, const MountView** seen_by) {
   file->set_path(probe.link);
   if (probe.is_at(file->path())) return Name::kThere;
   const bool marked = file->path().ends_with(kDeleted);
@@ -87,6 +91,7 @@ Name find_name(const FdProbe& probe, schema::RegularFile* file) {
   if (!marked && find_hidden(probe, file->path(), file)) return Name::kHidden;
   std::string other = other_name(probe, file->path());
   if (other.empty()) other = remembered_name(probe);
+  if (!is_on_its_mount(probe, other) && find_linked(probe, file, seen_by)) return Name::kLinked;
   if (other.empty()) return Name::kElsewhere;
   file->set_path(other);
   return Name::kThere;
@@ -97,7 +102,8 @@ constexpr const char* kElsewhereReason =
 
 Result<> preflight(const FdProbe& probe, Blockers& blockers) {
   schema::RegularFile file;
-  if (find_name(probe, &file) == Name::kElsewhere)
+  const MountView* seen_by = nullptr;
+  if (find_name(probe, &file, &seen_by) == Name::kElsewhere)
     blockers.add(*probe.task, strf("fd %d: %s", raw(probe.number), probe.link.c_str()),
                  kElsewhereReason, "put the file back under that name");
   return {};
@@ -117,7 +123,10 @@ std::string elf_head(const Fd& fd) {
 
 Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
   schema::RegularFile* file = record->mutable_regular_file();
-  const Name name = find_name(probe, file);
+  const MountView* seen_by = nullptr;
+  const Name name = find_name(probe, file, &seen_by);
+  if (name == Name::kLinked)
+    file->mutable_linked()->set_mount_namespace(files.mount_namespace_of(seen_by));
   file->set_mode(probe.stat.st_mode);
   file->set_size(static_cast<uint64_t>(probe.stat.st_size));
   file->set_position(probe.position);
@@ -168,6 +177,8 @@ Result<Fd> open(FileRestorer& files, const schema::OpenFile& record) {
     fd = TRY(open_ghost(files, record));
   else if (file.hidden_mount() != 0)
     fd = TRY(reopen_hidden(files, record, flags & ~O_NOFOLLOW));
+  else if (file.has_linked())
+    fd = TRY(open_linked(files, record, flags));
   else
     fd = TRY(sys::open(file.path().c_str(), flags));
   if (!ghost) TRY(check_same(fd, file));
