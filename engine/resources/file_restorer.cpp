@@ -348,6 +348,10 @@ int FileRestorer::namespace_descriptor(const std::string& kind, uint32_t id) con
 int FileRestorer::hidden(uint32_t file_id) const {
   return impl_->namespaces == nullptr ? -1 : impl_->namespaces->hidden(file_id);
 }
+const autofs::Open* FileRestorer::autofs(uint32_t mount_namespace, uint32_t file_system) const {
+  return impl_->namespaces == nullptr ? nullptr
+                                      : impl_->namespaces->autofs(mount_namespace, file_system);
+}
 Result<> FileRestorer::in_mount_namespace(uint32_t id, const schema::OpenFile& file,
                                           const std::function<Result<>()>& work) const {
   if (impl_->namespaces == nullptr || id == file.mount_namespace()) return work();

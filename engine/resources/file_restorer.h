@@ -61,6 +61,7 @@ class FileRestorer {
   // To a file whose path other mounts hide, kept while they were made (RegularFile.hidden_mount);
   // -1: none.
   int hidden(uint32_t file_id) const;
+  const autofs::Open* autofs(uint32_t mount_namespace, uint32_t file_system) const;  // or null
   // Does something in another mount namespace (0: the caller's) while `file` is being opened.
   Result<> in_mount_namespace(uint32_t id, const schema::OpenFile& file,
                               const std::function<Result<>()>& work) const;

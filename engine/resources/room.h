@@ -172,6 +172,14 @@ struct HalfBuilt {
   virtual ~HalfBuilt() = default;
 };
 
+namespace autofs {
+// One that is to get its daemon back.
+struct Open {
+  Fd top;     // its root
+  Fd device;  // /dev/autofs
+};
+}  // namespace autofs
+
 // A namespace that the root task of a restored tree has just made, and is in.
 struct NamespaceBuild {
   const Image& image;
@@ -192,6 +200,8 @@ struct NamespaceBuild {
   // mnt: filled with descriptors of the files that mounts of this namespace hide
   // (RegularFile.hidden_mount), by file id.
   std::map<uint32_t, Fd>* hidden = nullptr;
+  // mnt: filled with what their daemons will need, by MountedFileSystem.id.
+  std::map<uint32_t, autofs::Open>* autofs = nullptr;
   // mnt: for what `build` has to leave to `finish`. Descriptors are to be at fd_base or above.
   std::unique_ptr<HalfBuilt>* half_built = nullptr;
   HalfBuilt* kept = nullptr;

@@ -439,6 +439,8 @@ Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoo
   std::unique_ptr<HalfBuilt> half_built;
   build.hidden = &hidden;
   build.half_built = &half_built;
+  std::map<uint32_t, autofs::Open> served;
+  build.autofs = &served;
   // Message queues that are mounted are those of the root's ipc namespace.
   if (record.has_mnt()) TRY(enter_own_of_root(*room_of(schema::Namespace::kIpc)));
   TRY(visit(room.kind, record.id()));
@@ -452,8 +454,18 @@ Result<> NamespaceSet::build(const schema::Namespace& record, const NamespaceRoo
     TRY(room.build(build));
   }
   for (auto& [file, fd] : hidden) hidden_[file] = TRY(above(std::move(fd), fd_base_));
+  for (auto& [id, open] : served) {
+    open.top = TRY(above(std::move(open.top), fd_base_));
+    open.device = TRY(above(std::move(open.device), fd_base_));
+    autofs_[{record.id(), id}] = std::make_shared<autofs::Open>(std::move(open));
+  }
   if (half_built != nullptr) half_built_[record.id()] = std::move(half_built);
   return {};
+}
+
+const autofs::Open* NamespaceSet::autofs(uint32_t id, uint32_t file_system) const {
+  auto found = autofs_.find({id, file_system});
+  return found == autofs_.end() ? nullptr : found->second.get();
 }
 
 int NamespaceSet::hidden(uint32_t file_id) const {

@@ -23,6 +23,9 @@ namespace ncr {
 struct NamespaceBuild;  // engine/resources/room.h
 struct NamespaceRoom;
 struct HalfBuilt;
+namespace autofs {
+struct Open;  // engine/resources/room.h
+}
 namespace tun {
 class DeviceDesk;  // engine/resources/tun/device_desk.h
 }
@@ -70,6 +73,8 @@ class NamespaceSet {
   int descriptor(const std::string& kind, uint32_t id) const;
   // To a file that mounts hide (FileRestorer::hidden), or -1.
   int hidden(uint32_t file_id) const;
+  // A file system of mount namespace `id`, for its daemon; null: it has none.
+  const autofs::Open* autofs(uint32_t id, uint32_t file_system) const;
   // Of the task, in this kind; 0: that of whoever restores.
   uint32_t of(const schema::Task& task, schema::Namespace::ContentCase kind) const;
 
@@ -113,6 +118,8 @@ class NamespaceSet {
   std::map<std::pair<Kind, uint32_t>, Fd> kept_;  // by kind and id
   std::map<uint32_t, Fd> given_roots_;            // RestoreRequest.root in each mount namespace
   std::map<uint32_t, Fd> hidden_;                 // by id of the file
+  std::map<std::pair<uint32_t, uint32_t>, std::shared_ptr<autofs::Open>>
+      autofs_;  // by ids of the namespace and the file system
   std::map<uint32_t, std::shared_ptr<HalfBuilt>> half_built_;  // by id
   std::map<uint32_t, Fd> workshops_;  // by owner: mount namespaces, copied from the caller's
   Fd callers_root_;

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 
+#include "engine/resources/autofs/autofs.h"
 #include "engine/resources/mount_namespace/covered_mounts.h"
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
@@ -38,7 +39,7 @@ class ContentReader {
     for (schema::Mount& mount : *record_->mutable_mounts())
       if (is_removed(mount)) TRY(read_removed_root(&mount));
     for (schema::MountedFileSystem& file_system : *record_->mutable_file_systems()) {
-      if (is_in_memory(file_system.type()))
+      if (is_in_memory(file_system.type()) || file_system.has_autofs())
         TRY(read(&file_system));
       else
         TRY(check_empty(file_system));
@@ -73,7 +74,7 @@ class ContentReader {
   // The mounts that together show all of it that can be seen, upper parts first.
   std::vector<const schema::Mount*> parts_of(const schema::MountedFileSystem& file_system) const {
     const bool looked_at =
-        is_in_memory(file_system.type()) ||
+        is_in_memory(file_system.type()) || file_system.has_autofs() ||
         std::any_of(std::begin(kMustBeEmpty), std::end(kMustBeEmpty),
                     [&](const char* type) { return file_system.type() == type; });
     if (!looked_at || is_given(file_system)) return {};
@@ -125,10 +126,21 @@ class ContentReader {
       if (opened == opened_.end())
         refuse(*mount, *file_system, "its files cannot be read: another mount covers it",
                "unmount what covers it before the dump");
+      else if (file_system->has_autofs())
+        TRY(read_autofs(*mount, opened->second, file_system));
       else
         TRY_WHILE(files.add(opened->second, mount->root(), probe_.member.proc), "files of %s",
                   mount->point().c_str());
     }
+    return {};
+  }
+
+  Result<> read_autofs(const schema::Mount& mount, const Fd& top,
+                       schema::MountedFileSystem* file_system) {
+    Result<> read = Error::unsupported("all of it is shown nowhere");
+    if (mount.root() == "/") read = autofs::read_nodes(top, probe_.member.proc, file_system);
+    if (!read.ok())
+      refuse(mount, *file_system, read.error().text().c_str(), "unmount it before the dump");
     return {};
   }
 

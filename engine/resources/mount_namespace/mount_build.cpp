@@ -125,6 +125,12 @@ class Builder {
     return keep_hidden(index);
   }
 
+  Result<Fd> open_point(const Placement& placement) const {
+    const Fd& parent = mounts_[placement.parent];
+    const bool asks = plan_.placements[placement.parent].file_system->has_autofs();
+    return asks ? open_below_autofs(parent, placement.point) : open_below(parent, placement.point);
+  }
+
   Result<> place(size_t index) {
     const Placement& placement = plan_.placements[index];
     if (placement.source.kind == MountSource::Kind::kTerminal) return {};
@@ -140,8 +146,7 @@ class Builder {
     }
     if (!mounts_[placement.parent].valid())
       return Error::unsupported("what it is mounted on is covered, and locked");
-    Fd point = TRY_WHILE(open_below(mounts_[placement.parent], placement.point),
-                         "the place to mount at is not there");
+    Fd point = TRY_WHILE(open_point(placement), "the place to mount at is not there");
     TRY(put_in_place(mounts_[index], point));
     TRY(keep_hidden(index));
     if (!needed_[index]) mounts_[index].close();

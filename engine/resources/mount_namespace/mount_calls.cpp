@@ -79,11 +79,11 @@ std::vector<std::string> options_of(const schema::MountedFileSystem& record) {
 
 }  // namespace
 
-Result<Fd> open_below(const Fd& root, const std::string& below) {
+static Result<Fd> open_resolving(const Fd& root, const std::string& below, uint64_t resolve) {
   constexpr int kTries = 64;
   open_how how{};
   how.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV;
+  how.resolve = resolve;
   const char* path = below.empty() ? "." : below.c_str();
   for (int tries = 1;; tries++) {
     Result<long> opened =
@@ -93,6 +93,16 @@ Result<Fd> open_below(const Fd& root, const std::string& below) {
     if (opened.ok()) return Fd(static_cast<int>(opened.value()));
     if (opened.error().os_error() != EAGAIN || tries == kTries) return opened.take_error();
   }
+}
+
+Result<Fd> open_below(const Fd& root, const std::string& below) {
+  return open_resolving(root, below, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
+}
+
+Result<Fd> open_below_autofs(const Fd& root, const std::string& below) {
+  Fd there = TRY(open_resolving(root, below, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS));
+  if (TRY(mount_id_of(there)) == TRY(mount_id_of(root))) return there;
+  return Error::system(EXDEV, strf("open %s", below.c_str()));
 }
 
 Result<Fd> copy_mount(const Fd& from) {

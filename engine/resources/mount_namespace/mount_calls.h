@@ -11,6 +11,9 @@ namespace ncr::mount_namespace {
 // Where nothing is mounted over anything on the way, and no link is followed: `below` the root of a
 // mount. "" is that root.
 Result<Fd> open_below(const Fd& root, const std::string& below);
+// As that, of a catatonic autofs, whose directories RESOLVE_NO_XDEV does not let one enter (seen on
+// Linux 6.18).
+Result<Fd> open_below_autofs(const Fd& root, const std::string& below);
 // A copy of one mount, or of the part of it at `from`; not put in place anywhere. Its children are
 // not copied.
 Result<Fd> copy_mount(const Fd& from);

@@ -1,7 +1,7 @@
 // Mount namespace (struct mnt_namespace): the tree of mounts that paths are looked up in. What is
 // mounted where: mountinfo.h. What of it is the tree's own, what the machine's: mount_table.h. The
 // files of a tmpfs: memory_files.h. How it comes back: mount_plan.h, mount_build.h. Userspace
-// cannot see how owners are mapped on an id-mapped mount, nor what is behind autofs and FUSE.
+// cannot see how owners are mapped on an id-mapped mount, nor what is behind FUSE.
 // dump runs on a thread of the engine that has entered the namespace, build in the root task.
 #include <sched.h>
 
@@ -10,6 +10,7 @@
 #include <set>
 
 #include "engine/base/procfs.h"
+#include "engine/resources/autofs/autofs.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/cgroup_mounts.h"
 #include "engine/resources/mount_namespace/content_reader.h"
@@ -68,6 +69,7 @@ Result<> dump(const NamespaceProbe& probe, schema::Namespace* record, Blockers& 
   schema::MountNamespace table = TRY(describe_table(lines, own, probe.request, given, &refusals));
   find_bound_namespaces(probe, lines, own, &table, &refusals);
   find_shown_pid_namespaces(probe, &table);
+  autofs::look(probe, &table, &refusals);
   if (probe.below) {
     find_locks(probe, lines, &table, &refusals);
     TRY(refuse_own_sysfs(probe, lines, &refusals));

@@ -14,6 +14,7 @@
 
 #include "engine/base/procfs.h"
 #include "engine/base/undo.h"
+#include "engine/resources/autofs/autofs.h"
 #include "engine/resources/mount_namespace/bound_namespaces.h"
 #include "engine/resources/mount_namespace/memory_files.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
@@ -264,7 +265,15 @@ Result<Fd> MountSources::make_as_owner(const schema::MountedFileSystem& file_sys
   return place;
 }
 
+Result<Fd> MountSources::make_autofs(const schema::MountedFileSystem& file_system) {
+  autofs::Made made = TRY(autofs::make(file_system));
+  if (build_.autofs != nullptr && made.open.device.valid())
+    (*build_.autofs)[file_system.id()] = std::move(made.open);
+  return std::move(made.mount);
+}
+
 Result<Fd> MountSources::make(const schema::MountedFileSystem& file_system) {
+  if (file_system.type() == autofs::kType) return make_autofs(file_system);
   const bool by_owner = build_.as_owner && file_system.made_below();
   Fd made = TRY(by_owner ? make_as_owner(file_system) : make_empty(file_system));
   if (is_in_memory(file_system.type())) {

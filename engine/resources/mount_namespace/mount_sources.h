@@ -60,6 +60,7 @@ class MountSources {
   Result<Fd> make_as_owner(const schema::MountedFileSystem& file_system);
   Result<Fd> make_empty(const schema::MountedFileSystem& file_system);
   Result<> check_has_files(const schema::MountedFileSystem& file_system) const;
+  Result<Fd> make_autofs(const schema::MountedFileSystem& file_system);
   Result<Fd> make(const schema::MountedFileSystem& file_system);
   Result<> make_shared(size_t index);
   Result<Fd> copy_of_part(const Fd& whole, const Placement& placement);

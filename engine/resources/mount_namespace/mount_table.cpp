@@ -26,7 +26,6 @@ struct Reason {
   const char* reason;
 };
 constexpr Reason kReasons[] = {
-    {"autofs", "its daemon and what waits for it cannot be seen"},
     {"fuse", "its connection to a daemon cannot be made again"},
     {"fuseblk", "its connection to a daemon cannot be made again"},
     {"nfs", "its connection to a server cannot be made again"},
@@ -47,7 +46,7 @@ std::string reason_against(const MountLine& line) {
     if (line.type == known.type || line.type.starts_with(std::string(known.type) + "."))
       return known.reason;
   if (is_view_of_kernel(line.type) || is_in_memory(line.type) || line.type == "overlay" ||
-      is_among(kEmptyAtRestore, line.type) || line.type == kNsfs ||
+      is_among(kEmptyAtRestore, line.type) || line.type == kNsfs || line.type == "autofs" ||
       line.source.starts_with("/dev/"))
     return {};
   return "a file system of this kind cannot be made again";

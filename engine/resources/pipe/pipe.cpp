@@ -4,7 +4,8 @@
 // further ones are opened through /proc/self/fd. Userspace cannot see who holds the other end;
 // poll() tells whether anybody does. If that is nobody in the tree, the end leads outside: standard
 // input or output is then taken from the engine's own at restore, or whatever the caller gives for
-// "pipe:[inode]" (docs/adr/0006). dump runs in the engine, open in the child.
+// "pipe:[inode]" (docs/adr/0006), or it is the kernel that writes (autofs). dump runs in the
+// engine, open in the child.
 #include "engine/resources/pipe/pipe.h"
 
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <set>
 
 #include "arch_current/open_flags.h"
+#include "engine/resources/autofs/autofs.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/status_flags.h"
@@ -69,7 +71,8 @@ Result<> check(const std::vector<SeenFile>& all, const DumpRequest&, Blockers& b
   for (uint32_t id : cut_off(each)) {
     if (stdio.contains(files[id]->group_id())) continue;
     for (const SeenFile& seen : all)
-      if (seen.record->id() == id && seen.holder != nullptr)
+      if (seen.record->id() == id && seen.holder != nullptr &&
+          !autofs::is_fed(*seen.holder, seen.record->pipe().inode()))
         blockers.add(
             *seen.holder, strf("fd %d (%s)", raw(seen.number), seen.record->path().c_str()),
             "a process outside the tree holds the other end of this pipe",
@@ -123,7 +126,7 @@ Result<Fd> from_outside(const FileRestorer& files, const schema::OpenFile& recor
   std::vector<const schema::OpenFile*> group;
   for (const auto& [id, file] : files.image().files)
     if (file.has_pipe() && file.group_id() == record.group_id()) group.push_back(&file);
-  if (cut_off(group).empty()) return Fd();
+  if (cut_off(group).empty() || autofs::is_fed(files.image(), record.pipe().inode())) return Fd();
   int number = stdio_number(files.image(), record);
   if (number < 0)
     return Error::unsupported(

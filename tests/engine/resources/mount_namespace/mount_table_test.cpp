@@ -137,7 +137,7 @@ TEST(mount_table, more_of_the_roots_file_system_than_a_restore_is_given_is_refus
 
 TEST(mount_table, what_cannot_be_mounted_again_is_refused_by_name) {
   Described described = describe(std::string(kContainer) +
-                                 "90 67 0:90 / /a rw - autofs systemd rw\n"
+                                 "90 67 0:90 / /a rw - nfs4 server:/ rw\n"
                                  "91 67 0:91 / /b rw - fuse.sshfs x rw\n"
                                  "92 67 0:92 / /c rw - strange x rw\n"
                                  "93 67 254:0 /gone//deleted /d rw - ext4 /dev/vda rw\n"
