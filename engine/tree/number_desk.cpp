@@ -140,7 +140,8 @@ class Clerk {
     return right;
   }
 
-  // Whether somebody has just these numbers.
+  // Whether a thread of ours, or a child of its parent, has just these numbers. In a pid namespace
+  // beside ours somebody else may have them: another tree from the same image, for one.
   bool is_there() const {
     std::vector<pid_t> wanted = numbers();
     std::reverse(wanted.begin(), wanted.end());
@@ -151,14 +152,21 @@ class Clerk {
                                        [&](pid_t pid) { return has(folder, pid, wanted); });
   }
 
-  static bool has(const std::string& folder, pid_t pid, const std::vector<pid_t>& wanted) {
+  bool has(const std::string& folder, pid_t pid, const std::vector<pid_t>& wanted) const {
     Result<std::string> text = sys::read_file(strf("%s/%d/status", folder.c_str(), pid).c_str());
     if (!text.ok()) return false;
     Result<proc::Status> status = proc::parse_status(text.value());
     if (!status.ok() || status.value().ns_pids.size() < wanted.size()) return false;
+    if (desk_.thread == 0 && status.value().ppid != born_.outer(parent_of(desk_.task)))
+      return false;
     const std::vector<pid_t>& all = status.value().ns_pids;
     return std::equal(wanted.begin(), wanted.end(),
                       all.end() - static_cast<std::ptrdiff_t>(wanted.size()));
+  }
+
+  size_t parent_of(size_t index) const {
+    const TaskPlan& task = plan_.tasks[index];
+    return task.as_sibling ? parent_of(task.creator) : task.creator;
   }
 
   const RestorePlan& plan_;
