@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "tests/engine/resources/user_namespace/user_dweller.h"
+#include "tests/support/child_process.h"
 
 namespace ncr {
 namespace {
@@ -134,6 +135,26 @@ CR_TEST(nested_users_pids, a_sandbox_with_threads_and_a_network_of_its_own) {
   checkpoint_restore();
   gate.open(3);
   expect_success(child);
+}
+
+// Each in pid namespaces of its own, whose numbers are those of the other's.
+TEST(allns_nested_users_pids, two_trees_with_the_same_numbers_side_by_side) {
+  auto restore_some = [] {
+    for (int round = 0; round < 3; round++)
+      run_checkpoint_test(
+          &ncr_body_nested_users_pids_a_sandbox_with_threads_and_a_network_of_its_own);
+  };
+  int done[2];
+  ASSERT_EQ(::pipe2(done, O_CLOEXEC), 0);
+  test::fork_child([&] {  // whoever collects zombies may collect it
+    restore_some();
+    if (!testing::Test::HasFailure()) (void)!::write(done[1], "y", 1);
+  });
+  ::close(done[1]);
+  restore_some();
+  char byte = 0;
+  EXPECT_EQ(::read(done[0], &byte, 1), 1) << "the other one failed";
+  ::close(done[0]);
 }
 
 CR_TEST(nested_users_pids, who_may_choose_numbers_there_still_may) {
