@@ -522,6 +522,7 @@ CR_TEST(mount_namespace, message_queues_are_mounted_again) {
   test::checkpoint_beside(
       [&] {
         must(unshare_mounts() && mount_at(dir, "mqueue"), "set up");
+        (void)::mq_unlink("/nativecr-test");  // of a test that was killed
         mq_attr attributes{};
         attributes.mq_maxmsg = 1;
         attributes.mq_msgsize = 8;
