@@ -1,6 +1,7 @@
 #include "engine/page_reading.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/memory/lazy_ranges.h"
 
@@ -33,7 +34,6 @@ void PageReading::begin(size_t tasks, InnerPids pids, bool lazily) {
   memories_.reserve(tasks);
   pids_ = std::move(pids);
   lazily_ = lazily;
-  errand_.begin([this] { result_ = read(); });
 }
 
 void PageReading::offer(schema::Task* record) {
@@ -43,21 +43,24 @@ void PageReading::offer(schema::Task* record) {
   memories_.push_back(
       {std::move(pages), record->comm(), zombie ? nullptr : record->mutable_memory()});
   held_back_ = held_back_ || (!zombie && has_asynchronous_io(record->memory()));
-  if (held_back_) return;
-  {
-    std::lock_guard lock(mutex_);
-    offered_ = memories_.size();
-  }
-  offered_more_.notify_one();
+  if (!held_back_) let_read();
 }
 
 void PageReading::offer_rest() {
+  all_offered_ = true;
+  let_read();
+}
+
+// The thread is woken when there is something to read: to wake it costs the tree 10 us.
+void PageReading::let_read() {
   {
     std::lock_guard lock(mutex_);
-    offered_ = memories_.size();
-    all_offered_ = true;
+    offered_ = all_offered_ ? maps_.size() + 1 : memories_.size();
   }
-  offered_more_.notify_one();
+  if (std::exchange(begun_, true))
+    offered_more_.notify_one();
+  else
+    errand_.begin([this] { result_ = read(); });
 }
 
 Result<> PageReading::finish() {
@@ -67,7 +70,7 @@ Result<> PageReading::finish() {
 
 bool PageReading::await(size_t tasks) {
   std::unique_lock lock(mutex_);
-  offered_more_.wait(lock, [&] { return offered_ >= tasks || all_offered_ || abandoned_; });
+  offered_more_.wait(lock, [&] { return offered_ >= tasks || abandoned_; });
   return !abandoned_;
 }
 

@@ -42,6 +42,7 @@ class PageReading {
     schema::Memory* memory;  // null: a zombie's
   };
 
+  void let_read();
   bool await(size_t tasks);  // false: abandoned
   Result<> read();
 
@@ -53,7 +54,8 @@ class PageReading {
   std::vector<MemoryOf> memories_;  // never moves
   std::mutex mutex_;
   std::condition_variable offered_more_;
-  size_t offered_ = 0;
+  size_t offered_ = 0;  // one more than there are tasks: the objects too
+  bool begun_ = false;
   bool held_back_ = false;
   bool all_offered_ = false;
   std::atomic<bool> abandoned_{false};
