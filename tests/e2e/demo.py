@@ -8,6 +8,7 @@ import sys
 
 import redis_e2e
 from harness import NATIVECR, PROGRAMS, Target, check, nativecr, read, run, wait_until
+from redis_client import answers
 
 
 def checkpoint(target):
@@ -24,9 +25,8 @@ def checkpoint(target):
 
 def show_redis():
     print("redis-server: 100,000 keys, some of which expire")
-    argv = ["redis-server", "--port", str(redis_e2e.PORT), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with Target(argv, "redis") as target:
-        wait_until(redis_e2e.answers, "redis to answer")
+    with Target(redis_e2e.SERVER, "redis") as target:
+        wait_until(lambda: answers(*redis_e2e.ADDRESS), "redis to answer")
         redis_e2e.fill()
         redis_e2e.prove(0)
         checkpoint(target)

@@ -7,6 +7,7 @@ from redis_client import Redis, answers, check_keys, fill_keys
 
 KEYS = 100_000
 ADDRESS = ("127.0.0.1", 16399)
+SERVER = ["redis-server", "--bind", ADDRESS[0], "--port", str(ADDRESS[1]), "--save", "", "--appendonly", "no"]
 
 
 def fill():
@@ -30,8 +31,7 @@ def prove(cycle):
 
 
 def main():
-    argv = ["redis-server", "--bind", ADDRESS[0], "--port", str(ADDRESS[1]), "--save", "", "--appendonly", "no"]
-    with Target(argv, "redis") as target:
+    with Target(SERVER, "redis") as target:
         wait_until(lambda: answers(*ADDRESS), "redis to answer")
         fill()
         before = ten_cycles(target, prove)
