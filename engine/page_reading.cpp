@@ -43,19 +43,16 @@ void PageReading::offer(schema::Task* record) {
   memories_.push_back(
       {std::move(pages), record->comm(), zombie ? nullptr : record->mutable_memory()});
   held_back_ = held_back_ || (!zombie && has_asynchronous_io(record->memory()));
-  if (!held_back_) let_read();
+  if (!held_back_) let_read(memories_.size());
 }
 
-void PageReading::offer_rest() {
-  all_offered_ = true;
-  let_read();
-}
+void PageReading::offer_rest() { let_read(maps_.size() + 1); }
 
 // The thread is woken when there is something to read: to wake it costs the tree 10 us.
-void PageReading::let_read() {
+void PageReading::let_read(size_t offered) {
   {
     std::lock_guard lock(mutex_);
-    offered_ = all_offered_ ? maps_.size() + 1 : memories_.size();
+    offered_ = offered;
   }
   if (std::exchange(begun_, true))
     offered_more_.notify_one();

@@ -2,7 +2,6 @@
 // nor asking them needs the pages.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -42,7 +41,7 @@ class PageReading {
     schema::Memory* memory;  // null: a zombie's
   };
 
-  void let_read();
+  void let_read(size_t offered);
   bool await(size_t tasks);  // false: abandoned
   Result<> read();
 
@@ -57,8 +56,7 @@ class PageReading {
   size_t offered_ = 0;  // one more than there are tasks: the objects too
   bool begun_ = false;
   bool held_back_ = false;
-  bool all_offered_ = false;
-  std::atomic<bool> abandoned_{false};
+  bool abandoned_ = false;
   Result<> result_;
   Errand errand_;  // last: its work uses the others
 };

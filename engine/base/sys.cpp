@@ -21,7 +21,6 @@ void Fd::close() {
 }  // namespace ncr
 
 namespace ncr::sys {
-
 namespace {
 
 Result<std::string> read_to_end(const Fd& fd, const char* path) {

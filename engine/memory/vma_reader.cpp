@@ -59,8 +59,10 @@ void VmaReader::end() {
 void VmaReader::read_ahead() {
   std::unique_lock lock(mutex_);
   while (!stop_) {
-    if (states_.size() >= kManyTasks && !tried_to_load_) load_iterator(lock);
-    if (!read_next(lock)) work_.wait(lock);
+    if (states_.size() >= kManyTasks && !tried_to_load_)
+      load_iterator(lock);  // unlocked meanwhile: all of it may be over
+    else if (!read_next(lock))
+      work_.wait(lock);
   }
 }
 

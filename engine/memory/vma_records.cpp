@@ -90,6 +90,7 @@ Result<std::optional<std::vector<VmaLine>>> read_vma_records(std::string_view by
   constexpr size_t kUsual = sizeof(ncr_vma_record) + 40;
   std::vector<VmaLine> lines;
   lines.reserve(bytes.size() / kUsual + 1);
+  uint64_t seen_up_to = 0;
   while (!bytes.empty()) {
     ncr_vma_record record;
     if (bytes.size() < sizeof record) return Error::malformed("a record of a VMA is cut");
@@ -98,6 +99,9 @@ Result<std::optional<std::vector<VmaLine>>> read_vma_records(std::string_view by
     if (record.name_size > bytes.size() || record.start >= record.end)
       return Error::malformed(strf("the record of the VMA at %llx is damaged",
                                    static_cast<unsigned long long>(record.start)));
+    // An iterator that went back tells something twice.
+    if (record.start < seen_up_to) return std::optional<std::vector<VmaLine>>();
+    seen_up_to = record.end;
     if ((record.traits & NCR_VMA_UNCLEAR) != 0) return std::optional<std::vector<VmaLine>>();
     std::optional<VmaLine> line = read(record, bytes.substr(0, record.name_size));
     if (!line) return std::optional<std::vector<VmaLine>>();

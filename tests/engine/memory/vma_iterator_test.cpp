@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -207,9 +208,9 @@ TEST_F(vma_iterator, a_file_of_an_overlay_is_known_by_the_name_it_has_there) {
   EXPECT_EQ(files.records()[id - 1]->path(), dir + "/all/file");
 }
 
-// Enough for the iterator to be used.
-TEST(vma_reader, reads_many_tasks_as_smaps_have_them) {
-  constexpr size_t kTasks = 40;
+constexpr size_t kTasks = 40;  // enough for the iterator to be used
+
+void expect_many_tasks_read_as_smaps_have_them() {
   std::vector<std::unique_ptr<TargetProcess>> targets;
   std::vector<Task> tasks(kTasks);
   for (size_t i = 0; i < kTasks; i++) {
@@ -230,6 +231,31 @@ TEST(vma_reader, reads_many_tasks_as_smaps_have_them) {
     for (size_t j = 0; j < known.size(); j++) EXPECT_EQ(described(lines[j]), described(known[j]));
   }
   reader.end();
+}
+
+TEST(vma_reader, reads_many_tasks_as_smaps_have_them) {
+  expect_many_tasks_read_as_smaps_have_them();
+}
+
+TEST(vma_reader, ends_while_its_program_is_loaded) {
+  const std::vector<Task> tasks(kTasks);
+  for (int round = 0; round < 20; round++) {
+    VmaReader reader(2);
+    reader.begin(tasks);
+    ::usleep(static_cast<useconds_t>(round) * 100);
+    reader.end();
+  }
+}
+
+TEST(vma_reader, reads_them_without_the_right_to_load_programs_too) {
+  const pid_t child = test::fork_with([] {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+    ASSERT_EQ(::syscall(SYS_capset, &header, none), 0);
+    EXPECT_FALSE(VmaIterator::load().ok());
+    expect_many_tasks_read_as_smaps_have_them();
+  });
+  test::expect_success(child);
 }
 
 }  // namespace

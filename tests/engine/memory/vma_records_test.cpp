@@ -74,6 +74,10 @@ TEST(vma_records, of_mappings_with_flags_not_known_here_are_left_to_smaps) {
   EXPECT_FALSE(read(record(0x73, NCR_VMA_UNCLEAR)).has_value());
 }
 
+TEST(vma_records, that_go_back_are_left_to_smaps) {
+  EXPECT_FALSE(read(record(0x73) + record(0x73)).has_value());
+}
+
 TEST(vma_records, that_are_cut_are_refused) {
   const std::string bytes = record(0x75, NCR_VMA_FILE, "/usr/bin/cat");
   for (size_t size = 1; size < bytes.size(); size++)
