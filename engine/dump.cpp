@@ -251,9 +251,9 @@ Result<> know_mounts(const std::vector<Task>& tasks, Gathered& gathered) {
 Result<> look_at_tree(const FrozenTree& tree, VmaReader& vmas, Gathered& gathered,
                       const DumpRequest& request,
                       const std::function<void(schema::Task*)>& looked) {
-  TRY(read_ahead(tree.tasks(), worker_threads(request.threads)));
   vmas.begin(tree.tasks());
   Undo end_reading([&] { vmas.end(); });  // the tree may be gone soon
+  TRY(read_ahead(tree.tasks(), worker_threads(request.threads)));
   gathered.files.store_content_in(gathered.shared_memory);
   gathered.files.note_connections_in(gathered.connections);
   gathered.tasks.resize(tree.tasks().size());

@@ -61,6 +61,7 @@ void PageReading::let_read(size_t offered) {
 }
 
 Result<> PageReading::finish() {
+  store_.help();
   errand_.finish();
   return std::move(result_);
 }

@@ -57,6 +57,7 @@ void Errand::wait_for_work() {
 }
 
 void Errand::begin(std::function<void()> work) {
+  thread_.keep_off_this_cpu();
   std::lock_guard lock(mutex_);
   work_ = std::move(work);
   state_ = State::kGiven;
@@ -71,6 +72,14 @@ void Errand::finish() {
     return work_();
   }
   changed_.wait(lock, [this] { return state_ != State::kTaken; });
+}
+
+void QuietThread::keep_off_this_cpu() const {
+  const int here = ::sched_getcpu();
+  cpu_set_t cpus;
+  if (!thread_ || here < 0 || ::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return;
+  CPU_CLR(here, &cpus);
+  if (CPU_COUNT(&cpus) > 0) (void)pthread_setaffinity_np(*thread_, sizeof cpus, &cpus);
 }
 
 unsigned worker_threads(unsigned wanted) {

@@ -52,14 +52,18 @@ void read_what_is_left(pid_t pid, RunSet* runs, char* to) {
 
 class PagePump::Buffer {
  public:
-  char* data() { return bytes_.get(); }
+  char* data() {
+    if (!bytes_)
+      bytes_.reset(
+          static_cast<char*>(::operator new (kJobPages* kPageSize, std::align_val_t{kPageSize})));
+    return bytes_.get();
+  }
 
  private:
   struct Free {
     void operator()(char* bytes) const { ::operator delete (bytes, std::align_val_t{kPageSize}); }
   };
-  std::unique_ptr<char, Free> bytes_{
-      static_cast<char*>(::operator new (kJobPages* kPageSize, std::align_val_t{kPageSize}))};
+  std::unique_ptr<char, Free> bytes_;  // once needed: staged pages need none
 };
 
 PagePump::PagePump(PumpOptions options)
@@ -98,9 +102,11 @@ CopyJob* PagePump::next_job(std::unique_lock<std::mutex>& lock) {
 
 void PagePump::finish_job(Result<> result) {
   running_--;
-  if (result.ok() || !result_.ok()) return;
-  result_ = std::move(result);
-  queue_.clear();
+  if (!result.ok() && result_.ok()) {
+    result_ = std::move(result);
+    queue_.clear();
+  }
+  if (queue_.empty()) changed_.notify_all();
 }
 
 void PagePump::help() {
@@ -114,7 +120,6 @@ void PagePump::help() {
     Result<> copied = copy(job, buffer);
     lock.lock();
     finish_job(std::move(copied));
-    if (queue_.empty()) changed_.notify_all();
   }
 }
 
@@ -123,15 +128,24 @@ Result<> PagePump::copy_now(CopyJob* job) {
   return copy(job, buffer);
 }
 
-Result<> PagePump::drain() {
-  Buffer buffer;
+void PagePump::lend_a_hand() {
   std::unique_lock<std::mutex> lock(mutex_);
+  work_off(lock);
+}
+
+void PagePump::work_off(std::unique_lock<std::mutex>& lock) {
+  Buffer buffer;
   while (CopyJob* job = next_job(lock)) {
     lock.unlock();
     Result<> copied = copy(job, buffer);
     lock.lock();
     finish_job(std::move(copied));
   }
+}
+
+Result<> PagePump::drain() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  work_off(lock);
   changed_.wait(lock, [this] { return running_ == 0; });
   return std::exchange(result_, Result<>());
 }

@@ -61,6 +61,8 @@ class [[nodiscard]] PagePump {
   void add(CopyJob* job);
   // Copies at once, in this thread.
   Result<> copy_now(CopyJob* job);
+  // Copies while there is something in the queue.
+  void lend_a_hand();
   // Helps until the queue is empty: every page is read. Jobs may be added again afterwards.
   Result<> drain();
   // Drops what is queued. From any thread.
@@ -82,6 +84,7 @@ class [[nodiscard]] PagePump {
   void help();
   CopyJob* next_job(std::unique_lock<std::mutex>& lock);
   void finish_job(Result<> result);
+  void work_off(std::unique_lock<std::mutex>& lock);
   Result<> copy(CopyJob* job, Buffer& buffer);
   Result<> write(CopyJob* job, char* pages);
   Result<> read(CopyJob* job, char* pages);

@@ -341,6 +341,8 @@ Result<> PageStore::add_shared_memory(const Fd& object, uint64_t size, schema::P
 
 void PageStore::abandon() { impl_->pump.abandon(); }
 
+void PageStore::help() { impl_->pump.lend_a_hand(); }
+
 Result<> PageStore::read_all() {
   TRY(impl_->pump.drain());
   if (impl_->tasks.empty()) return {};

@@ -73,6 +73,8 @@ class [[nodiscard]] PageStore {
   Result<> add_shared_memory(const Fd& object, uint64_t size, schema::PageMap* map);
   // Nobody wants the pages any more: what is not read yet is not read. From any thread.
   void abandon();
+  // Reads what is queued now, beside whoever else does. From any thread; errors are read_all()'s.
+  void help();
   // Waits until every page was read: the tree may run on.
   Result<> read_all();
   // Once, after read_all(): writes what is not written yet; returns the chunk table.

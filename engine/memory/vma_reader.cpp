@@ -38,6 +38,7 @@ VmaReader::~VmaReader() {
 }
 
 void VmaReader::begin(const std::vector<Task>& tasks) {
+  for (const QuietThread& thread : threads_) thread.keep_off_this_cpu();
   {
     std::lock_guard lock(mutex_);
     tasks_ = &tasks;

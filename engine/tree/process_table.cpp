@@ -7,6 +7,8 @@
 #include "engine/tree/process_table.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -24,6 +26,8 @@ pid_t parse_pid(std::string_view text) {
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
   return error == std::errc() && end == text.data() + text.size() ? pid : 0;
 }
+
+bool is_thread_of_ours(pid_t tid) { return ::tgkill(::getpid(), tid, 0) == 0; }
 
 }  // namespace
 
@@ -88,7 +92,7 @@ Result<bool> ProcessTable::scan_pids(pid_t after, pid_t last) {
   if (last < after || last - after > kMany) return false;
   TRY(open_proc());
   for (pid_t pid = std::max(after - kInFlight, 0) + 1; pid <= last; pid++) {
-    if (stats_.contains(pid)) continue;
+    if (stats_.contains(pid) || is_thread_of_ours(pid)) continue;
     std::optional<proc::Stat> found = TRY(read_process(pid));
     if (!found || !sys::pidfd_open(pid).ok()) continue;
     const pid_t parent = found->ppid;
