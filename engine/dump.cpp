@@ -420,6 +420,7 @@ Result<DumpReport> dump(const DumpRequest& request) {
     report.frozen_ns = TRY(tree.finish(FinalState::kRun));
   }
   clock.begin("write");
+  gathered.prepared.dismiss();
   report_progress(request, "write", 0, 0);
   const uint64_t begun = monotonic_ns();
   TRY(write_image(writer, gathered, inner));

@@ -21,6 +21,7 @@ class [[nodiscard]] QuietThread {
   QuietThread(const QuietThread&) = delete;
   ~QuietThread();
 
+  bool started() const { return thread_.has_value(); }
   // Not on the CPU that the caller is on now, if there is another. A guest's kernel takes a halted
   // CPU for one that the host has taken away (vcpu_is_preempted() in kernel/sched/fair.c), and
   // wakes threads on the waker's own, in its way.

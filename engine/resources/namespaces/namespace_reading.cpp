@@ -41,19 +41,35 @@ bool is_external(const DumpRequest& request, const NamespaceRoom& room, uint64_t
 
 }  // namespace
 
+// Visitors: one for each room that prepares, and one for all others.
 void NamespacePreparation::begin(const DumpRequest& request, const Links& own) {
+  bool others = false;
   for (const NamespaceRoom* room : namespace_rooms()) {
-    if (room->prepare == nullptr || (request.empty_namespaces & room->clone_flag) != 0) continue;
+    if (!enterable(room->kind) || (request.empty_namespaces & room->clone_flag) != 0) continue;
     Result<Fd> fd = sys::open(strf("/proc/%d/ns/%s", request.pid, room->name).c_str(), O_RDONLY);
     struct stat status {};
     if (!fd.ok() || ::fstat(fd.value().get(), &status) != 0) continue;
     auto ours = own.find(room->name);
     if (ours == own.end() || inode_of(ours->second) == status.st_ino) continue;
     if (is_external(request, *room, status.st_ino)) continue;
+    if (room->prepare == nullptr) {
+      others = true;
+      continue;
+    }
     std::unique_ptr<Prepared>* prepared = &prepared_[status.st_ino];
     auto opened = std::make_shared<Fd>(fd.take());
-    threads_.emplace_back([=] { enter_and_prepare(*room, *opened, prepared); });
+    visitors_.emplace_back().send([=] { enter_and_prepare(*room, *opened, prepared); });
   }
+  if (others) visitors_.emplace_back();
+}
+
+void NamespacePreparation::finish() {
+  for (Visitor& visitor : visitors_) visitor.wait();
+}
+
+Visitor& NamespacePreparation::visitor() {
+  if (taken_ == visitors_.size()) visitors_.emplace_back();
+  return *std::next(visitors_.begin(), static_cast<ptrdiff_t>(taken_++));
 }
 
 const Prepared* NamespacePreparation::of(uint64_t inode) const {
@@ -61,10 +77,14 @@ const Prepared* NamespacePreparation::of(uint64_t inode) const {
   return found == prepared_.end() ? nullptr : found->second.get();
 }
 
-void NamespaceReading::Visit::begin(const schema::Namespace& as_known) {
-  written = as_known;
-  blockers = {};
-  thread.emplace([this] { outcome = enter_and_dump(room, probe, &written, blockers); });
+void NamespaceReading::Visit::look() { outcome = enter_and_dump(room, probe, &written, blockers); }
+
+void NamespaceReading::Visit::wait() {
+  if (visitor != nullptr) visitor->wait();
+}
+
+NamespaceReading::~NamespaceReading() {
+  for (Visit& visit : visits_) visit.wait();
 }
 
 Result<Fd> NamespaceReading::open(const NamespaceRoom& room, size_t record) const {
@@ -106,12 +126,32 @@ Result<> NamespaceReading::add_visits() {
   return {};
 }
 
-void NamespaceReading::begin(Visit& visit) { visit.begin(table_.records()[visit.record]); }
+void NamespaceReading::prepare(Visit& visit) const {
+  visit.written = table_.records()[visit.record];
+  visit.blockers = {};
+}
+
+void NamespaceReading::begin_beside(Visit& visit) {
+  if (visit.visitor == nullptr) visit.visitor = &prepared_.visitor();
+  prepare(visit);
+  visit.visitor->send_beside([&visit] { visit.look(); });
+}
+
+// Who has gone into a mount namespace sees only such from then on.
+void NamespaceReading::do_now(Visit& visit) {
+  prepare(visit);
+  if (!enterable(visit.room.kind)) return visit.look();
+  const bool mounts = visit.room.kind == schema::Namespace::kMnt;
+  if (visitor_ == nullptr || (sees_mounts_ && !mounts)) visitor_ = &prepared_.visitor();
+  sees_mounts_ = mounts;
+  visitor_->send([&visit] { visit.look(); });
+  visitor_->wait();
+}
 
 Result<> NamespaceReading::begin() {
   TRY(add_visits());
   for (Visit& visit : visits_)
-    if (visit.room.beside_tasks) begin(visit);
+    if (visit.room.beside_tasks) begin_beside(visit);
   return {};
 }
 
@@ -121,11 +161,11 @@ void NamespaceReading::visit_again() {
   if (table_.deserted().empty()) return;
   for (Visit& visit : visits_) {
     if (!visit.room.beside_tasks) continue;
-    visit.thread.reset();
+    visit.wait();
     for (const Deserted& one : table_.deserted())
       if (table_.records()[one.record].content_case() == visit.room.kind)
         visit.probe.deserted.push_back(one.fd.get());
-    if (!visit.probe.deserted.empty()) begin(visit);
+    if (!visit.probe.deserted.empty()) begin_beside(visit);
   }
 }
 
@@ -147,13 +187,12 @@ Result<> NamespaceReading::finish(Blockers& blockers) {
   TRY(add_visits());
   for (auto visit = visits_.begin(); visit != visits_.end(); ++visit) {
     if (visit->room.beside_tasks) continue;
-    begin(*visit);
-    visit->thread.reset();
+    do_now(*visit);
     TRY(add_visits());
   }
   visit_again();
   for (Visit& visit : visits_) {
-    visit.thread.reset();
+    visit.wait();
     TRY_WHILE(std::move(visit.outcome), "%s namespace of task %d (%s)", visit.room.name,
               visit.probe.member.pid, visit.probe.member.comm.c_str());
     blockers.add(std::move(visit.blockers));
