@@ -6,10 +6,10 @@
 // left of the file before they are used for anything: a damaged length allocates nothing.
 #include "engine/image/record_file.h"
 
-#include <xxhash.h>
-
 #include <climits>
 #include <cstring>
+
+#include "engine/base/xxh3.h"
 
 namespace ncr {
 namespace {
@@ -60,10 +60,9 @@ Result<> check_header(const std::string& name, std::string_view file) {
 }  // namespace
 
 std::string checksum_of(const void* data, size_t size) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(data, size));
-  static_assert(sizeof canonical.digest == kChecksumSize);
-  return std::string(reinterpret_cast<const char*>(canonical.digest), kChecksumSize);
+  const Digest digest = xxh3_128(data, size);
+  static_assert(sizeof digest == kChecksumSize);
+  return std::string(reinterpret_cast<const char*>(digest.data()), kChecksumSize);
 }
 
 Result<std::string> build_record_file(const std::string& name, const Records& records) {

@@ -23,6 +23,7 @@ namespace ncr {
 namespace {
 
 constexpr uint64_t kBatchBytes = 2 << 20;
+constexpr uint64_t kReadBytes = 256 << 10;  // what was populated is in the cache still
 constexpr size_t kBatchSpans = 64;
 constexpr uint64_t kWorthPopulating = 64 << 10;
 constexpr uint64_t kWorthThread = 16 << 20;  // bytes per thread beyond the first
@@ -65,7 +66,7 @@ std::vector<Batch> batches_of(const std::vector<FillSpan>& spans) {
   return batches;
 }
 
-Result<> read_batch(int fd, const FillSpan* spans, size_t count) {
+Result<> read_spans(int fd, const FillSpan* spans, size_t count) {
   iovec vectors[kBatchSpans];
   for (size_t i = 0; i < count; i++) {
     auto* to = reinterpret_cast<void*>(spans[i].to);
@@ -87,6 +88,16 @@ Result<> read_batch(int fd, const FillSpan* spans, size_t count) {
       left -= part;
       if (vectors[i].iov_len == 0) i++;
     }
+  }
+  return {};
+}
+
+Result<> read_batch(int fd, const FillSpan* spans, size_t count) {
+  if (count > 1) return read_spans(fd, spans, count);
+  for (uint64_t done = 0; done < spans->size; done += kReadBytes) {
+    const FillSpan part{spans->to + done, std::min(spans->size - done, kReadBytes),
+                        spans->offset + done, spans->anonymous};
+    TRY(read_spans(fd, &part, 1));
   }
   return {};
 }

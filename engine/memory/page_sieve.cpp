@@ -2,11 +2,10 @@
 // lie in the second-level cache, so what a checksum costs is the arithmetic.
 #include "engine/memory/page_sieve.h"
 
-#include <xxhash.h>
-
 #include <cstring>
 #include <optional>
 
+#include "engine/base/xxh3.h"
 #include "engine/memory/parent_pages.h"
 
 namespace ncr {
@@ -23,10 +22,9 @@ bool is_zero_page(const char* page) {
 }
 
 PageHash hash_of(const char* page, uint64_t seed) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(page, kPageSize, seed));
+  const Digest digest = xxh3_128(page, kPageSize, seed);
   PageHash hash;
-  std::memcpy(hash.data(), canonical.digest, sizeof hash);
+  std::memcpy(hash.data(), digest.data(), sizeof hash);
   return hash;
 }
 

@@ -4,10 +4,11 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <xxhash.h>
 
 #include <bit>
 #include <cstring>
+
+#include "engine/base/xxh3.h"
 
 namespace ncr::page_wire {
 namespace {
@@ -28,9 +29,8 @@ struct Header {
 static_assert(sizeof(Header) == 40);
 
 void checksum(const void* body, size_t size, unsigned char* to) {
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits(body, size));
-  std::memcpy(to, canonical.digest, sizeof canonical.digest);
+  const Digest digest = xxh3_128(body, size);
+  std::memcpy(to, digest.data(), sizeof digest);
 }
 
 Error hung_up() { return Error::gone("the other end of the connection is gone"); }

@@ -10,9 +10,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include "engine/base/undo.h"
+#include "engine/base/xxh3.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/inode_path.h"
@@ -116,9 +116,8 @@ std::string elf_head(const Fd& fd) {
   char page[4096];
   Result<ssize_t> got = SYSCALL(::pread(file.value().get(), page, sizeof page, 0), "pread");
   if (!got.ok() || got.value() < 4 || std::string_view(page, 4) != "\177ELF") return {};
-  XXH128_canonical_t hash;
-  XXH128_canonicalFromHash(&hash, XXH3_128bits(page, static_cast<size_t>(got.value())));
-  return std::string(reinterpret_cast<const char*>(hash.digest), sizeof hash.digest);
+  const Digest digest = xxh3_128(page, static_cast<size_t>(got.value()));
+  return std::string(reinterpret_cast<const char*>(digest.data()), digest.size());
 }
 
 Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) {
