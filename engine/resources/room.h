@@ -163,6 +163,7 @@ struct NamespaceProbe {
   // `refer`.
   std::function<uint32_t(uint64_t inode)> nested_pids = nullptr;
   std::vector<int> deserted = {};  // of nsfs: namespaces of the tree that no task is in
+  uint64_t engines = 0;            // inode of the engine's own of this kind; 0: there is none
   bool of_root = true;             // the root of the tree is in it
   bool below = false;  // it belongs to a user namespace below that of the root of the tree
 };

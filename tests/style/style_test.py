@@ -96,6 +96,11 @@ class Folders(unittest.TestCase):
             code = re.sub(r"//.*|#include.*", "", read(path))
             self.assertIsNone(re.search(r"\berrno\b", code), path)
 
+    def test_nobody_takes_the_leaders_network_for_the_threads(self):
+        # setns(2) moves single threads, and ours go into the namespaces of a tree's sockets.
+        for path in sources("engine"):
+            self.assertNotIn("/proc/self/ns/net", read(path), path)
+
     def test_architecture_stays_in_arch(self):
         for path in sources("engine", "pie", "parasite", "restorer", "frontends"):
             self.assertIsNone(re.search(r"__x86_64__|__aarch64__", read(path)), path)

@@ -112,6 +112,7 @@ Result<> NamespaceReading::add_visits() {
                            NamespaceProbe{tasks_, member, std::move(fd), request_, content_,
                                           prepared_.of(record.inode())},
                            seen_);
+      visits_.back().probe.engines = table_.engines(room->kind);
       visits_.back().probe.below = table_.belongs_below(record);
       visits_.back().probe.of_root = table_.of(0, room->kind) == record.id();
       if (room->beside_tasks) continue;

@@ -82,7 +82,7 @@ extern const TaskRoom kRoom = {.name = "namespaces",
                                .read_ahead = [](const Task& task) { (void)links_of(task); }};
 
 Result<Links> own_links() {
-  return read_links(TRY(sys::open("/proc/self", O_PATH | O_DIRECTORY)), "ns/", kOfProcess);
+  return read_links(TRY(sys::open("/proc/thread-self", O_PATH | O_DIRECTORY)), "ns/", kOfProcess);
 }
 
 Links links_of(const Task& task) {

@@ -64,6 +64,7 @@ class NamespaceTable {
   // Id of the pid namespace that its children are born in, if not its own; 0: its own.
   uint32_t of_children(size_t index) const { return spaces_of_children_[index]; }
   uint32_t find(schema::Namespace::ContentCase kind, uint64_t inode) const;  // 0: none of these
+  uint64_t engines(schema::Namespace::ContentCase kind) const;  // inode of our own; 0: none
   uint32_t find_nested_pids(uint64_t inode) const;  // below that of the root; 0: none of these
   // Whether it belongs to a user namespace below that of the root of the tree.
   bool belongs_below(const schema::Namespace& record) const {
@@ -81,7 +82,6 @@ class NamespaceTable {
   Result<> look_at(const Task& task, size_t index, Blockers& blockers);
   void look_at_children(const Task& task, size_t index, const Links& links, Blockers& blockers);
   uint32_t add(const NamespaceRoom& room, uint64_t inode);
-  bool is_engines(schema::Namespace::ContentCase kind, uint64_t inode) const;
   Result<uint32_t> id_of_user(Fd nsfs);           // 0: the engine's own; adds it
   Result<bool> is_in_tree(const Fd& user) const;  // that of the root, or one below
   Result<bool> note_owner(const Fd& nsfs, size_t index);

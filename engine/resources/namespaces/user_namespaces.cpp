@@ -37,16 +37,16 @@ void number_as_above(const user_namespace::IdRanges& above, user_namespace::IdRa
 
 }  // namespace
 
-bool NamespaceTable::is_engines(Kind kind, uint64_t inode) const {
+uint64_t NamespaceTable::engines(Kind kind) const {
   for (const NamespaceRoom* room : namespace_rooms())
     if (auto own = own_.find(room->name); room->kind == kind && own != own_.end())
-      return namespaces::inode_of(own->second) == inode;
-  return false;
+      return namespaces::inode_of(own->second);
+  return 0;
 }
 
 Result<uint32_t> NamespaceTable::id_of_user(Fd nsfs) {
   const uint64_t inode = TRY(inode_of_file(nsfs));
-  if (is_engines(Kind::kUser, inode)) return 0;
+  if (inode == engines(Kind::kUser)) return 0;
   if (uint32_t id = find(Kind::kUser, inode); id != 0) return id;
   const uint32_t id = add(user_room(), inode);
   members_.push_back(0);
@@ -60,7 +60,7 @@ Result<bool> NamespaceTable::is_in_tree(const Fd& user) const {
   while (at.valid()) {
     const uint64_t inode = TRY(inode_of_file(at));
     if (of_root != 0 && records_[of_root - 1].inode() == inode) return true;
-    if (is_engines(Kind::kUser, inode)) return of_root == 0;
+    if (inode == engines(Kind::kUser)) return of_root == 0;
     at = TRY(user_namespace::above(at));
   }
   return false;
@@ -104,7 +104,7 @@ Result<> NamespaceTable::look_at_user(const std::vector<Task>& tasks, size_t ind
   *records_[index].mutable_user() = std::move(user);
   if (id == of_root) return {};
   Fd above = TRY(user_namespace::above(nsfs));
-  const bool top = !above.valid() || is_engines(Kind::kUser, TRY(inode_of_file(above)));
+  const bool top = !above.valid() || TRY(inode_of_file(above)) == engines(Kind::kUser);
   if (top) {
     if (of_root != 0 || !above.valid()) stray_users_.push_back(id);
     return {};

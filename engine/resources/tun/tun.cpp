@@ -58,7 +58,7 @@ Result<bool> is_in_our_namespace(const Fd& tun) {
   struct stat theirs {
   }, ours{};
   TRY(SYSCALL(::fstat(its.get(), &theirs), "fstat of a network namespace"));
-  TRY(SYSCALL(::stat("/proc/self/ns/net", &ours), "stat /proc/self/ns/net"));
+  TRY(SYSCALL(::stat("/proc/thread-self/ns/net", &ours), "stat our network namespace"));
   return theirs.st_ino == ours.st_ino;
 }
 

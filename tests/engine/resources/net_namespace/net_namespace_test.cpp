@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "tests/engine/resources/beside.h"
 #include "tests/engine/resources/net_namespace/fresh_net.h"
 #include "tests/support/checkpoint_test.h"
@@ -86,12 +88,15 @@ CR_TEST(net_namespace, unix_sockets_of_another_namespace_keep_their_peers) {
   EXPECT_EQ(::recv(ends[0], bytes, sizeof bytes, 0), 4);
 }
 
-CR_TEST(net_namespace, a_veth_between_two_namespaces_of_the_tree) {
+// va is in this namespace, its other end vb in another one of the tree.
+void check_veth_between_two_namespaces(int more_sockets) {
   MUST(SYSCALL(::unshare(CLONE_NEWNET), "unshare"));
   must_run(std::string(kQuick) +
            "ip link add va type veth peer name vb && ip link set va up && "
            "ip addr add 10.78.0.1/24 dev va");
   Fd heard = socket_at(SOCK_DGRAM, "10.78.0.1", 7004);
+  std::vector<Fd> others;
+  for (int i = 0; i < more_sockets; i++) others.push_back(socket_at(SOCK_DGRAM, "10.78.0.1", 0));
   test::checkpoint_beside(
       [] {
         Fd first = MUST(sys::open("/proc/self/ns/net", O_RDONLY));
@@ -112,6 +117,15 @@ CR_TEST(net_namespace, a_veth_between_two_namespaces_of_the_tree) {
   ::setsockopt(heard.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   char byte = 0;
   EXPECT_EQ(::recv(heard.get(), &byte, 1, 0), 1);
+}
+
+CR_TEST(net_namespace, a_veth_between_two_namespaces_of_the_tree) {
+  check_veth_between_two_namespaces(0);
+}
+
+// The thread that looks at them is in their namespace most of the time, while others look at links.
+CR_TEST(net_namespace, a_veth_between_two_namespaces_one_of_which_has_many_sockets) {
+  check_veth_between_two_namespaces(300);
 }
 
 }  // namespace
