@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/tree/mount_view.h"
 
 #include "engine/resources/packet_socket/ring_mapping.h"
@@ -48,9 +49,7 @@ struct PrintedPath {
 };
 
 PrintedPath printed_path(std::string link) {
-  constexpr std::string_view kDeleted = " (deleted)";
-  const bool deleted = link.ends_with(kDeleted);
-  if (deleted) link.resize(link.size() - kDeleted.size());
+  const bool deleted = drop_deleted_mark(&link);
   return {std::move(link), deleted};
 }
 

@@ -4,12 +4,11 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/base/strf.h"
 
 namespace ncr {
 namespace {
-
-constexpr std::string_view kDeleted = " (deleted)";
 
 // The kernel escapes newlines in names, and nothing else.
 std::string unescaped(std::string_view printed) {
@@ -74,10 +73,7 @@ void classify_vma(std::string_view printed, Newlines newlines, VmaLine* line) {
     line->path = printed;
     return classify_bracketed(printed, line);
   }
-  if (printed.ends_with(kDeleted)) {
-    line->deleted = true;
-    printed.remove_suffix(kDeleted.size());
-  }
+  line->deleted = drop_deleted_mark(&printed);
   line->path = newlines == Newlines::kEscaped ? unescaped(printed) : std::string(printed);
   if (line->path.starts_with("anon_inode:")) {
     line->unsupported = strf("a mapping of %s", line->path.c_str());

@@ -13,6 +13,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/resources/fdinfo.h"
 #include "engine/resources/file_lock/lease.h"
 #include "engine/resources/tun/tun.h"
@@ -361,7 +362,7 @@ Result<uint32_t> FileTable::add_mapped(Fd opened, const std::string& path, bool 
       impl_->mapped.try_emplace({probe.stat.st_dev, probe.stat.st_ino, flags & O_ACCMODE}, 0);
   if (!is_new) return entry->second;
   probe.local = std::move(opened);
-  probe.link = deleted ? path + " (deleted)" : path;
+  probe.link = deleted ? path + std::string(kDeletedMark) : path;
   probe.flags = flags;
   probe.mount_id = mount_of(probe.local);
   impl_->choose_view(probe);

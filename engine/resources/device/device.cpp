@@ -6,6 +6,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/base/undo.h"
 #include "engine/resources/device/device.h"
 #include "engine/resources/missing_folders.h"
@@ -65,11 +66,8 @@ Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
     return Error::unsupported(strf("%s keeps state that userspace cannot see",
                                    refuse(probe.stat.st_mode, probe.stat.st_rdev).name.c_str()));
   schema::Device* device = record->mutable_device();
-  constexpr std::string_view kDeleted = " (deleted)";
-  const bool unlinked = probe.stat.st_nlink == 0 && probe.link.ends_with(kDeleted);
-  device->set_path(unlinked ? probe.link.substr(0, probe.link.size() - kDeleted.size())
-                            : probe.link);
-  device->set_unlinked(unlinked);
+  device->set_path(probe.link);
+  device->set_unlinked(probe.stat.st_nlink == 0 && drop_deleted_mark(device->mutable_path()));
   device->set_mode(probe.stat.st_mode);
   device->set_major(major(probe.stat.st_rdev));
   device->set_minor(minor(probe.stat.st_rdev));

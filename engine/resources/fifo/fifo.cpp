@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
 #include "engine/resources/pipe/pipe.h"
@@ -16,7 +17,6 @@
 namespace ncr::fifo {
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
 constexpr const char* kBothEnds = "fifo, both ends";
 
 bool recognises(const FdProbe& probe) {
@@ -36,7 +36,7 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
   record->set_group_id(group_of(probe.stat.st_dev, probe.stat.st_ino));
   std::string path = probe.link;
   fifo->set_unlinked(probe.stat.st_nlink == 0);
-  if (fifo->unlinked() && path.ends_with(kDeleted)) path.resize(path.size() - kDeleted.size());
+  if (fifo->unlinked()) drop_deleted_mark(&path);
   fifo->set_path(path);
   fifo->set_mode(probe.stat.st_mode);
   for (const schema::OpenFile* file : files.records())

@@ -8,6 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/memory/shared_memory_table.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/file_table.h"
@@ -19,7 +20,6 @@ namespace {
 
 constexpr std::string_view kPrefix = "/memfd:";
 constexpr std::string_view kAnonymous = "/dev/zero (deleted)";  // memory that processes share
-constexpr std::string_view kDeleted = " (deleted)";
 
 bool recognises(const FdProbe& probe) {
   const bool anonymous = probe.link == kAnonymous && major(probe.stat.st_dev) == 0;
@@ -32,7 +32,7 @@ Result<> dump(FileTable& files, const FdProbe& probe, schema::OpenFile* record) 
   schema::SharedMemory description;
   if (probe.link != kAnonymous) {
     std::string name = probe.link.substr(kPrefix.size());
-    if (name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
+    drop_deleted_mark(&name);
     description.set_memfd(true);
     description.set_name(name);
   }

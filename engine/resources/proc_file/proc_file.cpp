@@ -15,6 +15,7 @@
 #include <charconv>
 #include <csignal>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/base/undo.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/room.h"
@@ -25,7 +26,6 @@ namespace ncr::proc_file {
 namespace {
 
 constexpr std::string_view kProc = "/proc/";
-constexpr std::string_view kMark = " (deleted)";
 
 bool recognises(const FdProbe& probe) {
   if (probe.task == nullptr || process_in(probe.link) == 0) return false;
@@ -37,7 +37,8 @@ bool recognises(const FdProbe& probe) {
 Result<> dump(FileTable&, const FdProbe& probe, schema::OpenFile* record) {
   schema::ProcFile* file = record->mutable_proc_file();
   file->set_gone(!probe.is_at(probe.link));
-  file->set_path(without_mark(probe.link));
+  file->set_path(probe.link);
+  drop_deleted_mark(file->mutable_path());
   file->set_pid(process_in(probe.link));
   file->set_position(probe.position);
   return {};
@@ -61,13 +62,10 @@ Result<Fd> open_late(FileRestorer&, const schema::OpenFile& record) {
 
 }  // namespace
 
-std::string without_mark(const std::string& path) {
-  return path.ends_with(kMark) ? path.substr(0, path.size() - kMark.size()) : path;
-}
-
 pid_t process_in(const std::string& path) {
   if (!path.starts_with(kProc)) return 0;
-  const std::string name = without_mark(path);
+  std::string_view name = path;
+  drop_deleted_mark(&name);
   const char* first = name.data() + kProc.size();
   const char* last = name.data() + name.size();
   pid_t pid = 0;

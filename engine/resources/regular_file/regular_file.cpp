@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/base/undo.h"
 #include "engine/base/xxh3.h"
 #include "engine/resources/file_restorer.h"
@@ -24,8 +25,6 @@
 
 namespace ncr::regular_file {
 namespace {
-
-constexpr std::string_view kDeleted = " (deleted)";
 
 bool recognises(const FdProbe& probe) {
   if (!probe.link.starts_with("/") || probe.link.starts_with("/memfd:")) return false;
@@ -82,8 +81,7 @@ std::string remembered_name(const FdProbe& probe) {
 Name find_name(const FdProbe& probe, schema::RegularFile* file, const MountView** seen_by) {
   file->set_path(probe.link);
   if (probe.is_at(file->path())) return Name::kThere;
-  const bool marked = file->path().ends_with(kDeleted);
-  if (marked) file->mutable_path()->resize(file->path().size() - kDeleted.size());
+  const bool marked = drop_deleted_mark(file->mutable_path());
   if (probe.stat.st_nlink == 0) {
     (void)find_hidden(probe, file->path().substr(0, file->path().rfind('/') + 1), file);
     return Name::kUnlinked;

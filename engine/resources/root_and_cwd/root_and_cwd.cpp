@@ -10,6 +10,7 @@
 
 #include <string_view>
 
+#include "engine/base/deleted_mark.h"
 #include "engine/resources/file_restorer.h"
 #include "engine/resources/missing_folders.h"
 #include "engine/resources/proc_file/proc_file.h"
@@ -18,7 +19,6 @@
 namespace ncr::root_and_cwd {
 namespace {
 
-constexpr std::string_view kDeleted = " (deleted)";
 constexpr const char* kUnreachable = "(unreachable)";
 
 void read_ahead(const Task& task) {
@@ -28,8 +28,8 @@ void read_ahead(const Task& task) {
 
 // A directory may be called "x (deleted)"; one without links is deleted.
 Result<bool> is_deleted(const Task& task, const char* link) {
-  const std::string& path = *TRY(task.proc_link(link));
-  if (!path.ends_with(kDeleted)) return false;
+  std::string_view path = *TRY(task.proc_link(link));
+  if (!drop_deleted_mark(&path)) return false;
   struct stat status {};
   TRY(SYSCALL(::fstatat(task.proc.get(), link, &status, 0), "stat /proc/%d/%s", task.pid, link));
   return status.st_nlink == 0;
@@ -96,8 +96,8 @@ Result<> restore(const ChildTask& child) {
   const std::string& cwd = child.record.fs().cwd();
   Result<int> entered = SYSCALL(::chdir(cwd.c_str()), "enter the working directory %s of task %d",
                                 cwd.c_str(), child.record.pid());
-  if (!entered.ok() && entered.error().os_error() == ENOENT && cwd.ends_with(kDeleted)) {
-    const std::string path = cwd.substr(0, cwd.size() - kDeleted.size());
+  std::string path = cwd;
+  if (!entered.ok() && entered.error().os_error() == ENOENT && drop_deleted_mark(&path)) {
     if (const pid_t pid = proc_file::process_in(path); pid != 0)
       return proc_file::with_process(pid, [&path]() -> Result<> {
         TRY(SYSCALL(::chdir(path.c_str()), "enter %s of a process that is gone", path.c_str()));

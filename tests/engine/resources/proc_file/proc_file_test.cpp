@@ -17,7 +17,6 @@ TEST(ProcFile, the_process_stands_in_the_path) {
   EXPECT_EQ(proc_file::process_in("/proc/77x"), 0);
   EXPECT_EQ(proc_file::process_in("/proc/meminfo"), 0);
   EXPECT_EQ(proc_file::process_in("/srv/77"), 0);
-  EXPECT_EQ(proc_file::without_mark("/proc/77 (deleted)"), "/proc/77");
 }
 
 std::string text_of(const Fd& file) {
