@@ -58,8 +58,9 @@ std::vector<cgroup::BornTask> live_tasks(const RestorePlan& plan, const BirthReg
   return tasks;
 }
 
-RestoreReport report_of(const RestorePlan& plan, pid_t root) {
+RestoreReport report_of(const RestorePlan& plan, pid_t root, const PhaseClock& clock) {
   RestoreReport report;
+  report.phases = clock.phases();
   report.root_pid = root;
   report.tasks = static_cast<uint32_t>(plan.image->tasks.size());
   for (uint32_t threads : threads_of(plan)) report.threads += threads;
@@ -102,20 +103,35 @@ Result<> call_hook(const RestoreRequest& request, const char* name, pid_t root) 
   return {};
 }
 
+// A tree on its way, as the coordinator's stages see it.
+struct Making {
+  const Nursery& nursery;
+  HalfTree& tree;
+  tcp_socket::Revival& connections;
+
+  pid_t root() const { return nursery.born.outer(0); }
+  SyncPage::Check check() const {
+    return [this] { return tree.check(); };
+  }
+  // What a child says went wrong is better than that something did.
+  Result<> settle(Result<> waited) const {
+    if (!waited.ok()) TRY(nursery.sync.failure(*nursery.plan.image));
+    return waited;
+  }
+};
+
 // Between what is made and what is filled the caller may bring something of its own: a link.
-Result<> settle_namespaces(const Nursery& nursery, tcp_socket::Revival& connections,
-                           const std::function<Result<>(Result<>)>& settle,
-                           const SyncPage::Check& check) {
+Result<> settle_namespaces(const Making& making) {
+  const Nursery& nursery = making.nursery;
   if (nursery.namespaces.empty()) return {};
-  const pid_t root = nursery.born.outer(0);
-  TRY(settle(nursery.sync.wait(kNamespaces, 1, check)));
-  TRY(nursery.namespaces.bring(nursery.shared_memory, root));
-  Fd net_namespace = TRY(sys::open(strf("/proc/%d/ns/net", root).c_str(), O_RDONLY));
-  TRY(connections.lock(std::move(net_namespace)));
-  TRY(call_hook(nursery.request, "setup-namespaces", root));
+  TRY(making.settle(nursery.sync.wait(kNamespaces, 1, making.check())));
+  TRY(nursery.namespaces.bring(nursery.shared_memory, making.root()));
+  Fd net_namespace = TRY(sys::open(strf("/proc/%d/ns/net", making.root()).c_str(), O_RDONLY));
+  TRY(making.connections.lock(std::move(net_namespace)));
+  TRY(call_hook(nursery.request, "setup-namespaces", making.root()));
   nursery.sync.add(kNamespaces);
-  TRY(settle(nursery.sync.wait(kNamespaces, 3, check)));
-  return call_hook(nursery.request, "post-setup-namespaces", root);
+  TRY(making.settle(nursery.sync.wait(kNamespaces, 3, making.check())));
+  return call_hook(nursery.request, "post-setup-namespaces", making.root());
 }
 
 // While the tasks wait to be adopted, they still have what they opened.
@@ -131,100 +147,111 @@ Result<> hand_over(const tty::OrphanTerminals& orphans, const RestoreRequest& re
   return {};
 }
 
-Result<Fd> open_procfs(int fd_base) {
-  Fd procfs = TRY_WHILE(sys::open("/proc", O_PATH | O_DIRECTORY), "a restore needs a procfs");
-  return Fd(TRY(SYSCALL(::fcntl(procfs.get(), F_DUPFD_CLOEXEC, fd_base), "F_DUPFD_CLOEXEC")));
+// From the clone of the root until every process of the tree is there, and ours to kill.
+Result<> fork_all(const Making& making, const tty::OrphanTerminals& orphans) {
+  const Nursery& nursery = making.nursery;
+  if (nursery.namespaces.empty()) TRY(making.connections.lock(Fd()));
+  TRY(clone_root(nursery));
+  TRY(making.tree.adopt(0));
+  if (!nursery.namespaces.empty()) TRY(nursery.namespaces.write_id_maps(making.root()));
+  nursery.sync.add(kAdopted);
+  TRY(settle_namespaces(making));
+  TRY(making.settle(nursery.sync.wait(kForked, nursery.counts.processes, making.check())));
+  TRY(making.tree.adopt_all());
+  TRY(hand_over(orphans, nursery.request, nursery.born));
+  nursery.sync.add(kAdopted);
+  return {};
 }
 
-// Runs in the coordinator. Until release() every early return leaves nothing behind.
+// Every resource of the tree exists. What follows touches time, signals and credentials.
+Result<> let_go(const Making& making, cgroup::Cgroups& cgroups, sysv_shm::Segments& segments,
+                PhaseClock& clock) {
+  const RestorePlan& plan = making.nursery.plan;
+  const RestoreRequest& request = making.nursery.request;
+  TRY(making.tree.stop_if_cancelled());
+  TRY(making.tree.adopt_filtered_threads());
+  clock.begin("late steps");
+  making.nursery.sync.open_gate();
+  TRY(making.settle(making.nursery.sync.wait_parked(making.check())));
+  const std::vector<cgroup::BornTask> tasks = live_tasks(plan, making.nursery.born);
+  TRY(cgroups.finish(tasks));
+  segments.let_go();
+  clock.begin("release");
+  if (plan.lazy_socket >= 0) TRY(start_lazy_pages(plan.lazy_socket, tasks.size()));
+  for (const char* hook : {"post-restore", "pre-resume", "network-unlock"})
+    TRY(call_hook(request, hook, making.root()));
+  TRY(making.connections.revive());
+  TRY(making.tree.release(request.after));
+  // ---- The tree lives by itself. ----
+  cgroups.keep();
+  segments.keep();
+  clock.end();
+  return {};
+}
+
+// Ours stand above all numbers of the image.
+Result<Fd> raised(const RestorePlan& plan, int fd) {
+  return Fd(
+      TRY(SYSCALL(::fcntl(fd, F_DUPFD_CLOEXEC, plan.service_fd_base), "fcntl F_DUPFD_CLOEXEC")));
+}
+
+Result<Fd> open_procfs(const RestorePlan& plan) {
+  Fd procfs = TRY_WHILE(sys::open("/proc", O_PATH | O_DIRECTORY), "a restore needs a procfs");
+  return raised(plan, procfs.get());
+}
+
+// Runs in the coordinator. An error leaves nothing behind.
 Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request,
                                 const BirthRegister& born, const std::function<bool()>& cancelled,
                                 PhaseClock clock) {
   clock.begin("shared memory");
+  const Image& image = *plan.image;
+  const int fd_base = plan.service_fd_base;
   auto limit = raise_descriptor_limit();
-  auto groups = drop_groups(*plan.image);
-  SharedMemoryObjects shared =
-      TRY(SharedMemoryObjects::create(*plan.image, plan.service_fd_base, request.threads));
+  auto groups = drop_groups(image);
+  auto shared = TRY(SharedMemoryObjects::create(image, fd_base, request.threads));
   tcp_socket::Revival connections(plan, request);
-  sysv_shm::Segments segments = TRY(sysv_shm::Segments::create(*plan.image, request.threads));
+  auto segments = TRY(sysv_shm::Segments::create(image, request.threads));
   FileRestorer files(plan, request);
   files.set_shared_memory(&shared);
-  tty::OrphanTerminals orphans = TRY(tty::OrphanTerminals::create());
+  auto orphans = TRY(tty::OrphanTerminals::create());
   files.set_orphans(&orphans);
   SyncPage sync = TRY(SyncPage::create(threads_of(plan)));
-  NamespaceSet namespaces = TRY(NamespaceSet::create(*plan.image, request, plan.service_fd_base));
-  if (!namespaces.empty()) files.set_namespaces(&namespaces);
-  tun::DeviceDesk devices = TRY(tun::DeviceDesk::open(*plan.image, plan.service_fd_base));
+  NamespaceSet namespaces = TRY(NamespaceSet::create(image, request, fd_base));
+  auto devices = TRY(tun::DeviceDesk::open(image, fd_base));
   files.set_devices(&devices);
   namespaces.set_devices(&devices);
-  Fd procfs;
-  if (!namespaces.empty()) procfs = TRY(open_procfs(plan.service_fd_base));
   // Declared before the tree: they are left when the tree is gone.
-  cgroup::Cgroups cgroups =
-      TRY(cgroup::Cgroups::create(*plan.image, request, plan.service_fd_base));
-  if (!namespaces.empty()) namespaces.set_cgroups(&cgroups);
+  auto cgroups = TRY(cgroup::Cgroups::create(image, request, fd_base));
+  Fd procfs;
+  if (!namespaces.empty()) {
+    procfs = TRY(open_procfs(plan));
+    namespaces.set_cgroups(&cgroups);
+    files.set_namespaces(&namespaces);
+  }
   HalfTree tree(plan, born, sync, cancelled);
   Fd lazy;
-  if (plan.lazy_socket >= 0) {
-    lazy = Fd(TRY(SYSCALL(::fcntl(plan.lazy_socket, F_DUPFD_CLOEXEC, plan.service_fd_base),
-                          "fcntl F_DUPFD_CLOEXEC")));
-    plan.lazy_socket = lazy.get();
-  }
-  plan.shift = TRY(choose_shift(*plan.image));
-  auto check = [&tree] { return tree.check(); };
-  // What a child says went wrong is better than that something did.
-  auto settle = [&](Result<> waited) -> Result<> {
-    if (!waited.ok()) TRY(sync.failure(*plan.image));
-    return waited;
-  };
-
-  std::optional<SideProcess> desk = TRY(open_number_desk(plan, born, sync));
+  if (plan.lazy_socket >= 0) lazy = TRY(raised(plan, plan.lazy_socket));
+  plan.lazy_socket = lazy.get();
+  plan.shift = TRY(choose_shift(image));
+  auto desk = TRY(open_number_desk(plan, born, sync));
 
   clock.begin("fork and fill memory");
   Fd self = TRY(sys::pidfd_open(::getpid()));
   // A group outside has no number in the tree's own pid namespace.
   const pid_t callers_group = namespaces.renumbers() ? 0 : ::getpgrp();
-  Nursery nursery{plan,         request, shared,           sync,          files,  namespaces, born,
-                  procfs.get(), self,    TreeCounts(plan), callers_group, cgroups};
-  if (namespaces.empty()) TRY(connections.lock(Fd()));
-  TRY(clone_root(nursery));
-  TRY(tree.adopt(0));
-  if (!namespaces.empty()) TRY(namespaces.write_id_maps(born.outer(0)));
-  sync.add(kAdopted);
-  TRY(settle_namespaces(nursery, connections, settle, check));
-  TRY(settle(sync.wait(kForked, nursery.counts.processes, check)));
-  TRY(tree.adopt_all());
-  TRY(hand_over(orphans, request, born));
-  sync.add(kAdopted);
-
+  const Nursery nursery{plan,  request,          shared,        sync,
+                        files, namespaces,       born,          procfs.get(),
+                        self,  TreeCounts(plan), callers_group, cgroups};
+  const Making making{nursery, tree, connections};
+  TRY(fork_all(making, orphans));
   clock.begin("files and threads");
-  TRY(settle(sync.wait_ready(check)));
-  TRY(shared.seal(*plan.image));
+  TRY(making.settle(sync.wait_ready(making.check())));
+  TRY(shared.seal(image));
   TRY(connections.take([&](size_t task) { return born.outer(task); }));
-  // Every resource of the tree exists. What follows touches time, signals and credentials.
-  TRY(tree.stop_if_cancelled());
-  TRY(tree.adopt_filtered_threads());
-  clock.begin("late steps");
-  sync.open_gate();
-  TRY(settle(sync.wait_parked(check)));
-  TRY(cgroups.finish(live_tasks(plan, born)));
-  segments.let_go();
-  clock.begin("release");
-  if (plan.lazy_socket >= 0) TRY(start_lazy_pages(plan.lazy_socket, live_tasks(plan, born).size()));
-  const pid_t root = born.outer(0);
-  TRY(call_hook(request, "post-restore", root));
-  TRY(call_hook(request, "pre-resume", root));
-  TRY(call_hook(request, "network-unlock", root));
-  TRY(connections.revive());
-  TRY(tree.release(request.after));
-  cgroups.keep();
-  segments.keep();
-  // ---- The tree lives by itself. ----
-  clock.end();
+  TRY(let_go(making, cgroups, segments, clock));
   if (!request.trace_file.empty()) (void)clock.write_trace(request.trace_file, "nativecr restore");
-  RestoreReport report = report_of(plan, root);
-  report.phases = clock.phases();
-  return report;
+  return report_of(plan, making.root(), clock);
 }
 
 std::unordered_set<pid_t> numbers_of(const Image& image) {
