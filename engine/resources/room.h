@@ -253,6 +253,7 @@ struct NamespaceRoom {
 const std::vector<const NamespaceRoom*>& namespace_rooms();  // in the order of rooms.inc
 const std::vector<const TaskRoom*>& task_rooms();            // in the order of rooms.inc
 const std::vector<const FdRoom*>& fd_rooms();
-const FdRoom* fd_room_of(schema::OpenFile::KindCase kind);  // null if unknown
+const FdRoom* fd_room_of(schema::OpenFile::KindCase kind);                    // null if unknown
+const NamespaceRoom* namespace_room_of(schema::Namespace::ContentCase kind);  // the same
 
 }  // namespace ncr

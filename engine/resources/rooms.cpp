@@ -64,6 +64,12 @@ const FdRoom* fd_room_of(schema::OpenFile::KindCase kind) {
   return nullptr;
 }
 
+const NamespaceRoom* namespace_room_of(schema::Namespace::ContentCase kind) {
+  for (const NamespaceRoom* room : namespace_rooms())
+    if (room->kind == kind) return room;
+  return nullptr;
+}
+
 bool FdProbe::is_at(const std::string& path) const {
   return view != nullptr ? view->names(path, stat) : MountView().names(path, stat);
 }

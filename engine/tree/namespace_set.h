@@ -81,6 +81,8 @@ class NamespaceSet {
  private:
   using Kind = schema::Namespace::ContentCase;
   const schema::Namespace* record(uint32_t id) const;
+  static Result<> enter_by(const Fd& fd, Kind kind);
+  Result<Fd> raised(Fd fd) const;  // at fd_base or above
   Result<> make_one(const schema::Namespace& record);
   Result<> make_here(const schema::Namespace& record);
   Result<> make_beside(const schema::Namespace& record);
@@ -98,7 +100,6 @@ class NamespaceSet {
   Result<> hand_down(const schema::Namespace& record);
   Result<> go_to_given_root() const;
   Result<> keep_given_root(const schema::Namespace& record);
-  Result<> make_time(const schema::TimeNamespace& clocks);
   Result<> keep(const char* link, Kind kind, uint32_t id);
   Result<Fd> given(const schema::Namespace& record) const;
   Result<> join_besides();

@@ -96,6 +96,12 @@ Result<> write_maps(const Fd& proc, const schema::UserNamespace& user) {
   return write_file(proc, "gid_map", map_text(user.gids()));
 }
 
+bool maps_zero(const schema::UserNamespace& user) {
+  for (const schema::IdRange& range : user.uids())
+    if (range.inside() == 0 && range.count() > 0) return true;
+  return false;
+}
+
 Result<> become_somebody_inside(const schema::UserNamespace& user) {
   uint32_t uid = 0;
   uint32_t gid = 0;

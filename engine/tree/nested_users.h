@@ -13,6 +13,9 @@ namespace ncr {
 // The writers of maps must be in the namespace above.
 Result<> write_maps(const Fd& proc, const schema::UserNamespace& user);
 
+// Whether there is a root inside. Pure.
+bool maps_zero(const schema::UserNamespace& user);
+
 // As somebody whom the namespace maps, number 0 if it does. Until then what we create there belongs
 // to nobody.
 Result<> become_somebody_inside(const schema::UserNamespace& user);
