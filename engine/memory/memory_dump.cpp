@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "engine/base/deleted_mark.h"
+#include "engine/memory/vma_table.h"
 #include "engine/tree/mount_view.h"
 
 #include "engine/resources/packet_socket/ring_mapping.h"
@@ -24,8 +25,17 @@ std::string map_files_name(const VmaLine& line) {
 constexpr char kHidden[] =
     "what is behind it cannot be seen without CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN";
 
+// Where a line has the file of an overlay's layer, the text of the kernel has the overlay's.
+Result<VmaLine> as_maps_tell(const Task& task, const VmaLine& line) {
+  const std::string maps = TRY(sys::read_file_at(task.proc, "maps"));
+  for (VmaLine& told : TRY(parse_smaps(maps)))
+    if (told.vma.start() == line.vma.start()) return std::move(told);
+  return Error::gone("it is not there any more");
+}
+
 // For who may not use map_files: the file that has the name now, if it is the same.
-Result<Fd> open_by_name(const Task& task, const VmaLine& line) {
+Result<Fd> open_by_name(const Task& task, const VmaLine& known) {
+  const VmaLine line = known.perhaps_of_a_layer ? TRY(as_maps_tell(task, known)) : known;
   if (line.deleted || line.path.empty() || line.path[0] != '/') return Error::unsupported(kHidden);
   MountView view = TRY(MountView::of(task));
   Fd file = TRY(view.open(line.path, O_PATH));

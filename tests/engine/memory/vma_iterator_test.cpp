@@ -18,6 +18,8 @@
 #include "engine/memory/vma_table.h"
 #include "tests/engine/memory/target_process.h"
 #include "tests/support/checkpoint_test.h"
+#include "tests/support/child_process.h"
+#include "tests/support/engine_process.h"
 #include "tests/support/gate.h"
 #include "tests/support/scratch.h"
 
@@ -171,21 +173,26 @@ TEST_F(vma_iterator, says_that_a_process_is_gone) {
   ASSERT_FALSE(lines.ok());
 }
 
+// In a mount namespace of this process: dir/all has the file of dir/lower.
+void mount_overlay(const std::string& dir) {
+  EXPECT_EQ(::unshare(CLONE_NEWNS), 0);
+  EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+  EXPECT_EQ(::mount("tmpfs", dir.c_str(), "tmpfs", 0, nullptr), 0);
+  for (const char* name : {"/lower", "/upper", "/work", "/all"})
+    EXPECT_EQ(::mkdir((dir + name).c_str(), 0700), 0);
+  const int made = ::open((dir + "/lower/file").c_str(), O_RDWR | O_CREAT, 0600);
+  EXPECT_EQ(::ftruncate(made, kPageSize), 0);
+  const std::string layers =
+      "lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work";
+  EXPECT_EQ(::mount("overlay", (dir + "/all").c_str(), "overlay", 0, layers.c_str()), 0);
+}
+
 // The kernel maps the file of the layer.
 TEST_F(vma_iterator, a_file_of_an_overlay_is_known_by_the_name_it_has_there) {
   test::Scratch scratch;
   const std::string& dir = scratch.path();
   TargetProcess target([&] {
-    EXPECT_EQ(::unshare(CLONE_NEWNS), 0);
-    EXPECT_EQ(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    EXPECT_EQ(::mount("tmpfs", dir.c_str(), "tmpfs", 0, nullptr), 0);
-    for (const char* name : {"/lower", "/upper", "/work", "/all"})
-      EXPECT_EQ(::mkdir((dir + name).c_str(), 0700), 0);
-    const int made = ::open((dir + "/lower/file").c_str(), O_RDWR | O_CREAT, 0600);
-    EXPECT_EQ(::ftruncate(made, kPageSize), 0);
-    const std::string layers =
-        "lowerdir=" + dir + "/lower,upperdir=" + dir + "/upper,workdir=" + dir + "/work";
-    EXPECT_EQ(::mount("overlay", (dir + "/all").c_str(), "overlay", 0, layers.c_str()), 0);
+    mount_overlay(dir);
     map(1, PROT_READ, MAP_PRIVATE, ::open((dir + "/all/file").c_str(), O_RDONLY));
   });
   Task task;
@@ -247,13 +254,56 @@ TEST(vma_reader, ends_while_its_program_is_loaded) {
   }
 }
 
+void keep_only(std::initializer_list<uint32_t> capabilities) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct kept[_LINUX_CAPABILITY_U32S_3] = {};
+  for (uint32_t one : capabilities) kept[one / 32].effective |= 1u << one % 32;
+  for (auto& word : kept) word.permitted = word.effective;
+  ASSERT_EQ(::syscall(SYS_capset, &header, kept), 0);
+}
+
 TEST(vma_reader, reads_them_without_the_right_to_load_programs_too) {
   const pid_t child = test::fork_with([] {
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
-    ASSERT_EQ(::syscall(SYS_capset, &header, none), 0);
+    keep_only({});
     EXPECT_FALSE(VmaIterator::load().ok());
     expect_many_tasks_read_as_smaps_have_them();
+  });
+  test::expect_success(child);
+}
+
+// The root of a tree whose processes all map a file of an overlay.
+pid_t start_many_on_an_overlay(const test::Scratch& scratch) {
+  const pid_t root = test::fork_child([&] {
+    ::setsid();
+    ::close_range(0, ~0u, 0);
+    const int file = ::open((scratch.path() + "/all/file").c_str(), O_RDONLY);
+    map(1, PROT_READ, MAP_PRIVATE, file);
+    ::close(file);
+    for (size_t i = 0; i < kTasks; i++)
+      if (::fork() == 0) break;
+    for (;;) ::pause();
+  });
+  while (test::children_of(root).size() < kTasks) ::usleep(1000);
+  return root;
+}
+
+TEST(vma_reader, finds_files_of_an_overlay_without_the_right_to_see_what_is_mapped) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const pid_t child = test::fork_with([] {
+    test::Scratch scratch;
+    const test::Scratch images;
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    mount_overlay(scratch.path());
+    DumpRequest request;
+    request.pid = start_many_on_an_overlay(scratch);
+    request.final_state = FinalState::kRun;
+    keep_only({CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE});
+    for (int round = 0; round < 8; round++) {
+      request.images_dir = images.file(strf("%d", round));
+      Result<> dumped = test::engine_dump(request);
+      EXPECT_TRUE(dumped.ok()) << dumped.error().text();
+    }
+    test::kill_descendants();
   });
   test::expect_success(child);
 }
