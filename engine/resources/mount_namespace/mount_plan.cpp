@@ -1,29 +1,21 @@
-// Mounts are put in place one by one, each through a descriptor of its parent's root: those with
-// the longest way first, what covers the parent last, so that nothing stands in the way of what
-// follows. All are private while that goes on, so that nothing spreads; who spreads to whom is set
-// at the end, masters before those that follow them. An overlay names directories of the tree, so
-// it comes when those are there. What another namespace of the tree has as well is copied from
-// there.
+// From what each mount of a table is taken: a file system of whoever restores, one made anew, or a
+// copy of another mount. The order is mount_order.cpp's, who spreads to whom mount_spread.cpp's;
+// all mounts are private until then, so that nothing spreads while they are put in place. What
+// another namespace of the tree has as well is copied from there.
 #include "engine/resources/mount_namespace/mount_plan.h"
 
 #include <sys/sysmacros.h>
 
-#include <algorithm>
-#include <deque>
-#include <map>
 #include <unordered_map>
 
-#include "engine/resources/mount_namespace/split_systems.h"
+#include "engine/resources/mount_namespace/earlier_mounts.h"
+#include "engine/resources/mount_namespace/mount_order.h"
+#include "engine/resources/mount_namespace/mount_spread.h"
 
 namespace ncr::mount_namespace {
 namespace {
 
 using schema::MountedFileSystem;
-
-bool climbs(const std::string& path) {
-  return path == ".." || path.starts_with("../") || path.ends_with("/..") ||
-         path.find("/../") != std::string::npos;
-}
 
 // How likely `line` is the file system that the image calls `wanted`. Numbers of file systems
 // without a block device are given anew at every boot.
@@ -46,111 +38,24 @@ class Planner {
   }
 
   Result<MountPlan> plan() {
-    TRY(read_file_systems());
-    TRY(place_all());
+    plan_.placements = TRY(order_mounts(record_));
+    for (const schema::Mount& mount : record_.mounts())
+      if (!mount.external()) uses_[mount.file_system()]++;
     if (plan_.placements.front().late != 0)
       return Error::malformed("the root shows processes below that of the tree");
     for (Placement& placement : plan_.placements)
       TRY_WHILE(find_source(placement), "mount %s", placement.mount->point().c_str());
-    TRY(spread_all());
+    TRY(plan_spreads(earlier_, &plan_));
     return std::move(plan_);
   }
 
  private:
-  Result<> read_file_systems() {
-    for (const MountedFileSystem& file_system : record_.file_systems())
-      if (file_system.id() == 0 || !file_systems_.emplace(file_system.id(), &file_system).second)
-        return Error::malformed("the image numbers two file systems alike");
-    for (const schema::Mount& mount : record_.mounts()) {
-      if (!file_systems_.contains(mount.file_system()))
-        return Error::malformed(
-            strf("mount %s is of a file system that is not in the image", mount.point().c_str()));
-      if (!mount.external()) uses_[mount.file_system()]++;
-    }
-    return {};
-  }
-
-  struct Child {
-    const schema::Mount* mount;
-    std::string point;
-  };
-  struct Later {
-    Child child;
-    size_t parent;  // placement
-  };
-
-  Result<std::map<uint32_t, std::vector<Child>>> children_of_all() const {
-    std::unordered_map<uint32_t, const schema::Mount*> known;
-    std::map<uint32_t, std::vector<Child>> children;
-    for (const schema::Mount& mount : record_.mounts()) {
-      const char* point = mount.point().c_str();
-      Child child{&mount, {}};
-      if (known.empty() != (mount.parent() == 0) || mount.id() == 0)
-        return Error::malformed(strf("mount %s has no place in the image's table", point));
-      if (mount.parent() != 0) {
-        auto parent = known.find(mount.parent());
-        if (parent == known.end())
-          return Error::malformed(strf("mount %s has no parent in the image", point));
-        if (!is_below(mount.point(), parent->second->point(), &child.point) || climbs(child.point))
-          return Error::malformed(
-              strf("mount %s is not below its parent %s", point, parent->second->point().c_str()));
-      }
-      if (!known.emplace(mount.id(), &mount).second)
-        return Error::malformed(strf("mount %s has the number of another", point));
-      children[mount.parent()].push_back(std::move(child));
-    }
-    if (known.empty()) return Error::malformed("a mount namespace of the image has no mounts");
-    return children;
-  }
-
-  Result<> place_all() {
-    auto children = TRY(children_of_all());
-    place(*children[0].front().mount, 0, {});
-    std::deque<Later> overlays;
-    for (size_t i = 0;; i++) {
-      if (i == plan_.placements.size()) {
-        if (overlays.empty()) return {};
-        place(*overlays.front().child.mount, overlays.front().parent, overlays.front().child.point);
-        overlays.pop_front();
-      }
-      auto below = children.find(plan_.placements[i].mount->id());
-      if (below == children.end()) continue;
-      std::stable_sort(
-          below->second.begin(), below->second.end(),
-          [](const Child& a, const Child& b) { return a.point.size() > b.point.size(); });
-      for (Child& child : below->second) {
-        if (is_overlay(*child.mount))
-          overlays.push_back({std::move(child), i});
-        else
-          place(*child.mount, i, std::move(child.point));
-      }
-    }
-  }
-
-  bool is_overlay(const schema::Mount& mount) const {
-    const MountedFileSystem& file_system = *file_systems_.at(mount.file_system());
-    return file_system.type() == "overlay" && file_system.origin() == MountedFileSystem::MADE &&
-           !mount.external();
-  }
-
-  void place(const schema::Mount& mount, size_t parent, std::string point) {
-    Placement placement;
-    placement.mount = &mount;
-    placement.file_system = file_systems_.at(mount.file_system());
-    placement.parent = parent;
-    placement.point = std::move(point);
-    placement.late = placement.file_system->pid_namespace();
-    if (placement.late == 0 && !plan_.placements.empty())
-      placement.late = plan_.placements[parent].late;
-    plan_.placements.push_back(std::move(placement));
-  }
-
   bool is_root(const Placement& placement) const { return &placement == plan_.placements.data(); }
 
   Result<> find_source(Placement& placement) {
     const schema::Mount& mount = *placement.mount;
     if (climbs(mount.root())) return Error::malformed("it shows a part that climbs out of it");
-    placement.keeps_master = mount.master_outside() && !group_elsewhere(mount.master()).mount;
+    placement.keeps_master = mount.master_outside() && !earlier_.of_group(mount.master()).mount;
     if (mount.external()) return take_external(placement);
     if (!mount.namespace_kind().empty()) {
       placement.source.kind = MountSource::Kind::kNamespace;
@@ -174,89 +79,37 @@ class Planner {
   // What a given root stands for is the root of the first namespace.
   bool find_in_root(Placement& placement) const {
     const Placement& own_root = plan_.placements.front();
-    if (earlier_.empty() && is_root(placement)) {
+    if (earlier_.first() == nullptr && is_root(placement)) {
       placement.source = {MountSource::Kind::kPath, request_.root, 0, {}};
       return true;
     }
-    const schema::MountNamespace& first = earlier_.empty() ? record_ : earlier_.front()->mnt();
-    const schema::Mount& root = earlier_.empty() ? *own_root.mount : first.mounts(0);
+    const schema::MountNamespace& first = earlier_.first() == nullptr ? record_ : *earlier_.first();
+    const schema::Mount& root = earlier_.first() == nullptr ? *own_root.mount : first.mounts(0);
     const MountedFileSystem* file_system = file_system_of(first, root);
     std::string below;
     if (file_system == nullptr || root.external() ||
         file_system->device() != placement.file_system->device() ||
         !is_below(placement.mount->root(), root.root(), &below))
       return false;
-    if (earlier_.empty())
+    if (earlier_.first() == nullptr)
       placement.source = {MountSource::Kind::kMount, {}, 0, std::move(below)};
     else
       placement.source = {MountSource::Kind::kPath, request_.root + "/" + below, 0, {}};
     return true;
   }
 
-  // ---- Other namespaces of the tree
-
-  static const MountedFileSystem* file_system_of(const schema::MountNamespace& table,
-                                                 const schema::Mount& mount) {
-    for (const MountedFileSystem& file_system : table.file_systems())
-      if (file_system.id() == mount.file_system()) return &file_system;
-    return nullptr;
-  }
-
-  // Of all mounts that `fits` says yes to, the one that shows most.
-  template <class F>
-  Elsewhere search(F fits) const {
-    Elsewhere best;
-    for (const schema::Namespace* space : earlier_)
-      for (const schema::Mount& mount : space->mnt().mounts()) {
-        if (best.mount != nullptr && mount.root().size() >= best.mount->root().size()) continue;
-        const MountedFileSystem* file_system = file_system_of(space->mnt(), mount);
-        // One that is made late is not there yet.
-        if (file_system != nullptr && file_system->pid_namespace() == 0 &&
-            fits(mount, *file_system) && can_be_taken(space->mnt(), mount))
-          best = {space->id(), &mount, file_system};
-      }
-    return best;
-  }
-
-  Elsewhere group_elsewhere(uint32_t group) const {
-    if (group == 0) return {};
-    return search([&](const schema::Mount& mount, const MountedFileSystem&) {
-      return mount.peers() == group;
-    });
-  }
-
   bool find_elsewhere(Placement& placement) {
     const MountedFileSystem& wanted = *placement.file_system;
-    if (wanted.origin() != MountedFileSystem::MADE || earlier_.empty()) return false;
+    if (wanted.origin() != MountedFileSystem::MADE || earlier_.first() == nullptr) return false;
     std::string below;
-    Elsewhere found = search([&](const schema::Mount& mount, const MountedFileSystem& candidate) {
-      return candidate.device() == wanted.device() && candidate.type() == wanted.type() &&
-             !mount.external() && is_below(placement.mount->root(), mount.root());
-    });
+    Elsewhere found =
+        earlier_.search([&](const schema::Mount& mount, const MountedFileSystem& candidate) {
+          return candidate.device() == wanted.device() && candidate.type() == wanted.type() &&
+                 !mount.external() && is_below(placement.mount->root(), mount.root());
+        });
     if (found.mount == nullptr) return false;
     (void)is_below(placement.mount->root(), found.mount->root(), &below);
-    placement.source = {MountSource::Kind::kElsewhere, {}, add_elsewhere(found), std::move(below)};
-    return true;
-  }
-
-  size_t add_elsewhere(const Elsewhere& elsewhere) {
-    for (size_t i = 0; i < plan_.elsewhere.size(); i++)
-      if (plan_.elsewhere[i].mount == elsewhere.mount) return i;
-    plan_.elsewhere.push_back(elsewhere);
-    return plan_.elsewhere.size() - 1;
-  }
-
-  Result<bool> join_elsewhere(uint32_t group, size_t index) {
-    Elsewhere found = group_elsewhere(group);
-    if (found.mount == nullptr) return false;
-    const Placement& placement = plan_.placements[index];
-    if (found.file_system->device() != placement.file_system->device() ||
-        !is_below(placement.mount->root(), found.mount->root()))
-      return Error::unsupported(
-          strf("mount %s is in a group with mount %s of another mount namespace, which does not "
-               "show what it shows; make it private before the dump",
-               placement.mount->point().c_str(), found.mount->point().c_str()));
-    plan_.spreads.push_back({Spread::Kind::kJoinElsewhere, index, add_elsewhere(found)});
+    placement.source = {MountSource::Kind::kElsewhere, {}, add(found, &plan_), std::move(below)};
     return true;
   }
 
@@ -276,7 +129,7 @@ class Planner {
     if (placement.file_system->origin() != MountedFileSystem::HOST || request_.root.empty())
       return false;
     return find_external_of(record_, placement) ||
-           (!earlier_.empty() && find_external_of(earlier_.front()->mnt(), placement));
+           (earlier_.first() != nullptr && find_external_of(*earlier_.first(), placement));
   }
 
   bool find_external_of(const schema::MountNamespace& table, Placement& placement) const {
@@ -331,98 +184,13 @@ class Planner {
     return {};
   }
 
-  // ---- Who spreads to whom
-
-  struct Group {
-    std::vector<size_t> members;  // the one that shows most first
-    uint32_t master = 0;
-    bool done = false;
-  };
-
-  Result<> spread_all() {
-    for (size_t i = 0; i < plan_.placements.size(); i++) {
-      const schema::Mount& mount = *plan_.placements[i].mount;
-      if (mount.peers() != 0) {
-        groups_[mount.peers()].members.push_back(i);
-        groups_[mount.peers()].master = mount.master();
-      }
-      if (mount.unbindable()) plan_.spreads.push_back({Spread::Kind::kUnbindable, i});
-    }
-    for (auto& [number, group] : groups_)
-      std::stable_sort(group.members.begin(), group.members.end(), [this](size_t a, size_t b) {
-        return plan_.placements[a].mount->root().size() < plan_.placements[b].mount->root().size();
-      });
-    for (auto& [number, group] : groups_) TRY(spread_group(group, 0));
-    for (size_t i = 0; i < plan_.placements.size(); i++)
-      if (plan_.placements[i].mount->peers() == 0) TRY(follow_master(i));
-    return {};
-  }
-
-  // Masters first.
-  Result<> spread_group(Group& group, size_t depth) {
-    if (group.done) return {};
-    constexpr size_t kDeepest = 200;
-    if (depth > kDeepest)
-      return Error::malformed("groups of mounts of the image follow each other without an end");
-    auto master = groups_.find(group.master);
-    if (group.master != 0 && master != groups_.end()) TRY(spread_group(master->second, depth + 1));
-    group.done = true;
-    const size_t first = group.members.front();
-    Placement& leader = plan_.placements[first];
-    if (TRY(join_elsewhere(leader.mount->peers(), first))) {
-      leader.keeps_master = false;
-    } else if (leader.mount->peers_outside() && leader.source.kind != MountSource::Kind::kMade &&
-               leader.source.kind != MountSource::Kind::kNamespace &&
-               leader.source.kind != MountSource::Kind::kShared) {
-      plan_.spreads.push_back({Spread::Kind::kJoinSource, first});
-    } else {
-      TRY(follow_master(first));
-      plan_.spreads.push_back({Spread::Kind::kShare, first});
-    }
-    for (size_t member : group.members) {
-      if (member == first) continue;
-      plan_.placements[member].keeps_master = false;
-      TRY(join(first, member));
-    }
-    return {};
-  }
-
-  Result<> join(size_t from, size_t to) {
-    const Placement& a = plan_.placements[from];
-    const Placement& b = plan_.placements[to];
-    if (a.file_system != b.file_system)
-      return Error::malformed("mounts of different file systems are in one group");
-    if (!is_below(b.mount->root(), a.mount->root()))
-      return Error::unsupported(
-          strf("mounts %s and %s share what is mounted below them, and neither shows the other's "
-               "part; make them private before the dump",
-               a.mount->point().c_str(), b.mount->point().c_str()));
-    plan_.spreads.push_back({Spread::Kind::kJoin, to, from});
-    return {};
-  }
-
-  Result<> follow_master(size_t index) {
-    const uint32_t number = plan_.placements[index].mount->master();
-    auto master = groups_.find(number);
-    bool follows = number != 0 && master != groups_.end();
-    if (follows)
-      TRY(join(master->second.members.front(), index));
-    else
-      follows = TRY(join_elsewhere(number, index));
-    if (!follows) return {};
-    plan_.spreads.push_back({Spread::Kind::kSlave, index});
-    return {};
-  }
-
   const schema::MountNamespace& record_;
   const std::vector<MountLine>& own_;
   const RestoreRequest& request_;
-  const std::vector<const schema::Namespace*>& earlier_;
+  const EarlierMounts earlier_;
   std::unordered_map<std::string, std::string> externals_;
-  std::unordered_map<uint32_t, const MountedFileSystem*> file_systems_;
   std::unordered_map<uint32_t, int> uses_;       // mounts of a file system that are not external
   std::unordered_map<uint32_t, size_t> shared_;  // index in plan_.shared
-  std::map<uint32_t, Group> groups_;
   MountPlan plan_;
 };
 
