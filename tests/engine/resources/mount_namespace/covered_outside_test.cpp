@@ -19,17 +19,11 @@ TEST(mount_namespace, a_part_that_is_covered_outside_still_takes_mounts_from_the
   test::Scratch scratch;
   const std::string dir = scratch.path();
   ASSERT_TRUE(cover_part(dir));
-  Dweller before([&] {
+  Rebuilt rebuilt([&] {
     return ::unshare(CLONE_NEWNS) == 0 && ::mount("", "/", "", MS_REC | MS_SLAVE, nullptr) == 0 &&
            ::umount2((dir + "/part").c_str(), 0) == 0 && bind_at(dir + "/part", dir + "/bound");
   });
-  ASSERT_TRUE(before.well());
-  Dumped dumped = dump(before);
-  EXPECT_TRUE(dumped.blockers.empty());
-  Dweller after([&] { return rebuild(dumped.record); });
-  ASSERT_TRUE(after.well());
-  expect_same(before.table(), after.table());
-  EXPECT_TRUE(test::file_exists(after.path(dir + "/bound/marker")));
+  EXPECT_TRUE(test::file_exists(rebuilt.after.path(dir + "/bound/marker")));
   EXPECT_EQ(::umount2(dir.c_str(), MNT_DETACH), 0);
 }
 

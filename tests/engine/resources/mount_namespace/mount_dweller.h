@@ -155,6 +155,24 @@ inline void expect_same(const std::string& before, const std::string& after) {
     EXPECT_NE(std::find(a.begin(), a.end(), line), a.end()) << "new: " << line;
 }
 
+// A namespace as a test wants it, and another one, built from a dump of it, with the same mounts.
+struct Rebuilt {
+  // `first`: what the second one does before it is built.
+  explicit Rebuilt(
+      const std::function<bool()>& set_up, const std::function<bool()>& first = [] { return true; })
+      : before(set_up),
+        dumped(dump(before)),
+        after([&] { return first() && rebuild(dumped.record); }) {
+    EXPECT_TRUE(before.well());
+    EXPECT_TRUE(dumped.blockers.empty());
+    EXPECT_TRUE(after.well());
+    expect_same(before.table(), after.table());
+  }
+  Dweller before;
+  Dumped dumped;
+  Dweller after;
+};
+
 inline bool mount_at(const std::string& point, const char* type, const char* options = nullptr,
                      unsigned long flags = 0) {
   return ::mount(type, point.c_str(), type, flags, options) == 0;
