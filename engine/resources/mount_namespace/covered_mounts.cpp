@@ -34,15 +34,12 @@ struct Family {
 
 Result<std::map<uint32_t, Fd>> take_down(const std::vector<MountLine>& lines, const Fd& proc,
                                          const std::set<uint32_t>& wanted) {
-  std::string text = TRY(sys::read_file_at(proc, "../thread-self/mountinfo"));
-  std::vector<MountLine> copy = TRY(parse_mountinfo(text));
-  std::unordered_map<uint32_t, uint32_t> original;
-  for (const auto& [id, line] : match_tables(lines, copy)) original[line->id] = id;
+  const auto [copy, originals] = TRY(read_copied_table(lines, proc));
   std::map<uint32_t, Fd> taken;
   for (size_t index : order_of_removal(copy)) {
     const MountLine& line = copy[index];
-    auto known = original.find(line.id);
-    if (known != original.end() && wanted.contains(known->second)) {
+    auto known = originals.find(line.id);
+    if (known != originals.end() && wanted.contains(known->second)) {
       Fd top = TRY(sys::open(line.point.c_str(), O_PATH | O_NOFOLLOW));
       if (TRY(mount_id_of(top)) == line.id) taken[known->second] = TRY(copy_mount(top));
       if (taken.size() == wanted.size()) break;
@@ -74,6 +71,14 @@ std::vector<size_t> order_of_removal(const std::vector<MountLine>& lines) {
   }
   std::reverse(order.begin(), order.end());
   return order;
+}
+
+Result<CopiedTable> read_copied_table(const std::vector<MountLine>& lines, const Fd& proc) {
+  CopiedTable copy;
+  const std::string text = TRY(sys::read_file_at(proc, "../thread-self/mountinfo"));
+  copy.lines = TRY(parse_mountinfo(text));
+  for (const auto& [id, line] : match_tables(lines, copy.lines)) copy.originals[line->id] = id;
+  return copy;
 }
 
 std::map<uint32_t, const MountLine*> match_tables(const std::vector<MountLine>& lines,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/base/sys.h"
@@ -23,5 +24,12 @@ std::vector<size_t> order_of_removal(const std::vector<MountLine>& lines);
 // Which line of the table `copy` stands for which line of `lines`, by id of the latter. Pure.
 std::map<uint32_t, const MountLine*> match_tables(const std::vector<MountLine>& lines,
                                                   const std::vector<MountLine>& copy);
+
+// The table of a copy that the calling thread is in, and by its ids those in `lines`.
+struct CopiedTable {
+  std::vector<MountLine> lines;
+  std::unordered_map<uint32_t, uint32_t> originals;
+};
+Result<CopiedTable> read_copied_table(const std::vector<MountLine>& lines, const Fd& proc);
 
 }  // namespace ncr::mount_namespace

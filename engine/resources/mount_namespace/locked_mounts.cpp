@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <unordered_map>
 
 #include "engine/resources/mount_namespace/covered_mounts.h"
 #include "engine/resources/mount_namespace/mount_calls.h"
@@ -69,17 +68,14 @@ bool hides_another(const std::vector<MountLine>& lines, const MountLine& mount) 
 
 // By id in `lines`, of those that can be reached.
 Result<std::map<uint32_t, Locks>> try_all(const std::vector<MountLine>& lines, const Fd& proc) {
-  std::string text = TRY(sys::read_file_at(proc, "../thread-self/mountinfo"));
-  const std::vector<MountLine> copy = TRY(parse_mountinfo(text));
-  std::unordered_map<uint32_t, uint32_t> original;
-  for (const auto& [id, line] : match_tables(lines, copy)) original[line->id] = id;
+  const auto [copy, originals] = TRY(read_copied_table(lines, proc));
   std::map<uint32_t, Locks> found;
   for (size_t index : order_of_removal(copy)) {
     const MountLine& line = copy[index];
-    auto known = original.find(line.id);
+    auto known = originals.find(line.id);
     Result<Fd> top = sys::open(line.point.c_str(), O_PATH | O_NOFOLLOW);
     if (!top.ok() || TRY(mount_id_of(top.value())) != line.id) continue;
-    if (known != original.end()) found[known->second] = try_locks(top.value(), line.attributes);
+    if (known != originals.end()) found[known->second] = try_locks(top.value(), line.attributes);
     if (line.point != "/" && hides_another(copy, line))
       (void)::umount2(line.point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
   }
