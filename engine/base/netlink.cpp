@@ -4,14 +4,12 @@
 // one file, and the command starts without mapping two more libraries.
 #include "engine/base/netlink.h"
 
-#include <fcntl.h>
 #include <linux/netlink.h>
-#include <linux/sockios.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+
+#include "engine/base/foreign_socket.h"
 
 namespace ncr::netlink {
 namespace {
@@ -160,8 +158,7 @@ Result<bool> take_apart(std::string_view datagram, uint32_t sequence, std::vecto
   return false;
 }
 
-Result<Socket> Socket::open(int protocol) {
-  Fd fd(TRY(SYSCALL(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), "socket of netlink")));
+Socket Socket::with_words(Fd fd) {
   const int on = 1;
   // Both are comfort: the kernel's own words in errors, and no copy of the question in them.
   (void)::setsockopt(fd.get(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
@@ -169,13 +166,14 @@ Result<Socket> Socket::open(int protocol) {
   return Socket(std::move(fd));
 }
 
+Result<Socket> Socket::open(int protocol) {
+  return with_words(Fd(
+      TRY(SYSCALL(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), "socket of netlink"))));
+}
+
 Result<Socket> Socket::open_beside(const Fd& socket, int protocol) {
-  Fd there(TRY(SYSCALL(::ioctl(socket.get(), SIOCGSKNS), "ioctl SIOCGSKNS")));
-  Fd here = TRY(sys::open("/proc/thread-self/ns/net", O_RDONLY));
-  TRY(SYSCALL(::setns(there.get(), CLONE_NEWNET), "setns to the network namespace of a socket"));
-  Result<Socket> opened = open(protocol);
-  TRY(SYSCALL(::setns(here.get(), CLONE_NEWNET), "setns back"));
-  return opened;
+  return with_words(
+      TRY_WHILE(socket_beside(socket, AF_NETLINK, SOCK_RAW, protocol), "socket of netlink"));
 }
 
 Result<> Socket::exchange(const std::string& bytes, const char* what, std::vector<Reply>* replies,

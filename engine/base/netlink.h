@@ -92,6 +92,7 @@ class Socket {
   Result<std::vector<Reply>> list(Request& request, const char* what);
 
  private:
+  static Socket with_words(Fd fd);
   Result<> exchange(const std::string& bytes, const char* what, std::vector<Reply>* replies,
                     bool* interrupted);
 

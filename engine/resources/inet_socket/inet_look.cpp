@@ -2,16 +2,12 @@
 // of them out by getsockopt(2).
 #include "engine/resources/inet_socket/inet_look.h"
 
-#include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,6 +17,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "engine/base/foreign_socket.h"
 #include "engine/base/netlink.h"
 #include "engine/resources/inet_socket/inet_address.h"
 #include "engine/resources/inet_socket/inet_options.h"
@@ -148,23 +145,13 @@ Result<> read_socket(const FdProbe& probe, schema::InetSocket* out) {
   return read_socket_filter(probe.local, out->mutable_options());
 }
 
-// A socket of ours in the network namespace of `socket`.
-static Result<Fd> datagram_socket_beside(const Fd& socket, int family) {
-  Fd there(TRY(SYSCALL(::ioctl(socket.get(), SIOCGSKNS), "ioctl SIOCGSKNS")));
-  Fd here = TRY(sys::open("/proc/thread-self/ns/net", O_RDONLY));
-  TRY(SYSCALL(::setns(there.get(), CLONE_NEWNET), "setns to the network namespace of a socket"));
-  Result<int> made = SYSCALL(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
-  TRY(SYSCALL(::setns(here.get(), CLONE_NEWNET), "setns back"));
-  return Fd(TRY(std::move(made)));
-}
-
 bool is_address_here(const Fd& socket, const std::string& local) {
   if (is_any_address(local)) return true;
   std::string address = local;
   const uint16_t any_port = 0;
   memcpy(address.data() + offsetof(sockaddr_in, sin_port), &any_port, sizeof any_port);
   const auto* name = reinterpret_cast<const sockaddr*>(address.data());
-  Result<Fd> ours = datagram_socket_beside(socket, name->sa_family);
+  Result<Fd> ours = socket_beside(socket, name->sa_family, SOCK_DGRAM);
   if (!ours.ok()) return true;
   Result<int> bound =
       SYSCALL(::bind(ours.value().get(), name, static_cast<socklen_t>(address.size())), "bind");

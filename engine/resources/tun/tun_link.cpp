@@ -2,14 +2,12 @@
 // link, whose numbers differ from kernel to kernel, so that ethtool tells their names as well.
 #include "engine/resources/tun/tun_link.h"
 
-#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -19,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/base/foreign_socket.h"
 #include "engine/base/netlink.h"
 
 #ifndef TUN_F_USO4
@@ -40,14 +39,6 @@ constexpr Feature kFeatures[] = {
     {"tx-tcp-ecn-segmentation", TUN_F_TSO_ECN},
     {"tx-udp-segmentation", TUN_F_USO4 | TUN_F_USO6},
 };
-
-Result<Fd> socket_in(const Fd& net_namespace) {
-  Fd here = TRY(sys::open("/proc/thread-self/ns/net", O_RDONLY));
-  TRY(SYSCALL(::setns(net_namespace.get(), CLONE_NEWNET), "setns to the network of a tun"));
-  Result<int> made = SYSCALL(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
-  TRY(SYSCALL(::setns(here.get(), CLONE_NEWNET), "setns back"));
-  return Fd(TRY(std::move(made)));
-}
 
 // Asks for what begins with this header; the answer takes its place.
 Result<> ask(const Fd& socket, const std::string& link, void* question) {
@@ -122,7 +113,7 @@ Result<uint32_t> read_offloads(const Fd& socket, const std::string& link) {
 }  // namespace
 
 Result<LinkSettings> read_link(const Fd& net_namespace, const std::string& link) {
-  Fd socket = TRY(socket_in(net_namespace));
+  Fd socket = TRY(socket_in(net_namespace, AF_INET, SOCK_DGRAM));
   LinkSettings settings;
   settings.packet_info = TRY(has_packet_info(socket, link));
   settings.offloads = TRY(read_offloads(socket, link));
