@@ -130,10 +130,11 @@ Result<Fd> open_linked(FileRestorer& files, const schema::OpenFile& record, int 
   Undo unlink([&] {
     if (!name.empty()) (void)::unlinkat(folder.get(), name.c_str(), 0);
   });
-  TRY(files.in_mount_namespace(file.linked().mount_namespace(), record, [&]() -> Result<> {
+  auto lend = [&]() -> Result<> {
     name = TRY(give_name(file.linked(), path.substr(start), record.id(), &folder));
     return {};
-  }));
+  };
+  TRY(files.in_mount_namespace(file.linked().mount_namespace(), record, lend));
   return sys::open((path.substr(0, start) + name).c_str(), flags);
 }
 

@@ -46,7 +46,7 @@ bool base_of(const std::string& name, const std::string& node, std::string* base
   std::string tail = name[0] == '/' ? name : "/" + name;
   if (!node.ends_with(tail)) return false;
   *base = node.substr(0, node.size() - tail.size());
-  if (base->empty()) *base = "/";
+  if (base->empty()) base->push_back('/');
   return true;
 }
 
