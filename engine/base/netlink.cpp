@@ -14,7 +14,7 @@
 namespace ncr::netlink {
 namespace {
 
-constexpr size_t kDatagramBytes = 40 * 1024;  // the kernel fills at most 32 KiB of a listing
+constexpr size_t kDatagramBytes = size_t{40} << 10;  // the kernel fills at most 32 KiB of a listing
 constexpr int kMostTries = 5;
 
 size_t padded(size_t size) { return (size + 3) & ~size_t{3}; }
