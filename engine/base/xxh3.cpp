@@ -4,25 +4,18 @@
 
 #include <cstring>
 
-#include "engine/base/xxh3_avx2.h"
+#include "arch_current/wide_vectors.h"
+#include "engine/base/xxh3_wide.h"
 
 namespace ncr {
-namespace {
-
-#ifdef __x86_64__
-const bool wide = __builtin_cpu_supports("avx2") != 0;
-#endif
-
-}  // namespace
 
 Digest xxh3_128(const void* data, size_t size, uint64_t seed) {
+  static const bool wide = arch::has_wide_vectors();
   Digest digest;
-#ifdef __x86_64__
   if (wide) {
-    xxh3_128_avx2(data, size, seed, digest.data());
+    xxh3_128_wide(data, size, seed, digest.data());
     return digest;
   }
-#endif
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits_withSeed(data, size, seed));
   static_assert(sizeof canonical.digest == sizeof digest);
