@@ -123,11 +123,12 @@ struct Making {
 // Between what is made and what is filled the caller may bring something of its own: a link.
 Result<> settle_namespaces(const Making& making) {
   const Nursery& nursery = making.nursery;
-  if (nursery.namespaces.empty()) return {};
+  NamespaceSet& namespaces = nursery.namespaces;
+  if (namespaces.empty()) return {};
   TRY(making.settle(nursery.sync.wait(kNamespaces, 1, making.check())));
-  TRY(nursery.namespaces.bring(nursery.shared_memory, making.root()));
-  Fd net_namespace = TRY(sys::open(strf("/proc/%d/ns/net", making.root()).c_str(), O_RDONLY));
-  TRY(making.connections.lock(std::move(net_namespace)));
+  TRY(namespaces.bring(nursery.shared_memory, making.root()));
+  TRY(namespaces.fetch_networks(making.root()));
+  TRY(making.connections.lock([&](uint32_t id) { return namespaces.network(id); }));
   TRY(call_hook(nursery.request, "setup-namespaces", making.root()));
   nursery.sync.add(kNamespaces);
   TRY(making.settle(nursery.sync.wait(kNamespaces, 3, making.check())));
@@ -150,7 +151,7 @@ Result<> hand_over(const tty::OrphanTerminals& orphans, const RestoreRequest& re
 // From the clone of the root until every process of the tree is there, and ours to kill.
 Result<> fork_all(const Making& making, const tty::OrphanTerminals& orphans) {
   const Nursery& nursery = making.nursery;
-  if (nursery.namespaces.empty()) TRY(making.connections.lock(Fd()));
+  if (nursery.namespaces.empty()) TRY(making.connections.lock([](uint32_t) { return Fd(); }));
   TRY(clone_root(nursery));
   TRY(making.tree.adopt(0));
   if (!nursery.namespaces.empty()) TRY(nursery.namespaces.write_id_maps(making.root()));

@@ -45,6 +45,9 @@ Result<NamespaceSet> NamespaceSet::create(const Image& image, const RestoreReque
     Result<Fd> own = sys::open(strf("/proc/self/ns/%s", room->name).c_str(), O_RDONLY);
     if (own.ok()) set.kept_[{room->kind, 0}] = TRY(set.raised(own.take()));
   }
+  // Where the root will have them, we know where to find them.
+  for (const schema::Namespace* record : set.made_networks())
+    TRY(set.keep_place(schema::Namespace::kNet, record->id()));
   return set;
 }
 
@@ -165,6 +168,7 @@ Result<> NamespaceSet::keep(const char* link, Kind kind, uint32_t id) {
 }
 
 Result<> NamespaceSet::keep_place(Kind kind, uint32_t id) {
+  if (kept_.contains({kind, id})) return {};
   Fd anything = TRY(sys::open("/", O_PATH | O_DIRECTORY));
   kept_[{kind, id}] = TRY(raised(std::move(anything)));
   return {};

@@ -49,6 +49,11 @@ class NamespaceSet {
   // Coordinator, once the root has made them: what comes from the caller's namespaces (links).
   Result<> bring(const SharedMemoryObjects& content, pid_t root) const;
 
+  // Coordinator, once the root has made them: descriptors of those that we work in, too.
+  Result<> fetch_networks(pid_t root);
+  // Coordinator, then: by id, 0: that of whoever restores. Invalid: ours.
+  Result<Fd> network(uint32_t id) const;
+
   // For cgroup namespaces, which show the cgroup that they are made in.
   void set_cgroups(const cgroup::Cgroups* cgroups) { cgroups_ = cgroups; }
   // For links of tun.
@@ -89,6 +94,7 @@ class NamespaceSet {
   Result<> make_cgroup(const schema::Namespace& record);
   Result<> make_users();
   Result<> keep_place(Kind kind, uint32_t id);
+  std::vector<const schema::Namespace*> made_networks() const;
   int user_descriptor(uint32_t space) const;  // -1: of the root's
   Result<> build(const schema::Namespace& record, const NamespaceRoom& room,
                  const SharedMemoryObjects& content);

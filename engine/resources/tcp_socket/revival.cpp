@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <map>
 #include <set>
 
 #include "engine/resources/inet_socket/inet_address.h"
@@ -70,14 +71,16 @@ std::vector<const schema::OpenFile*> Revival::listeners() const {
   return list;
 }
 
-Result<> Revival::lock(Fd net_namespace) {
+Result<> Revival::lock(const std::function<Result<Fd>(uint32_t id)>& network) {
   const std::vector<const schema::OpenFile*> files = wanted();
   if (files.empty() || plan_.image->inventory.network_lock().empty()) return {};
-  std::vector<LockScope> scopes(1);
-  scopes[0].net_namespace = std::move(net_namespace);
+  std::map<uint32_t, std::vector<ConnectionAddresses>> by_network;
   for (const schema::OpenFile* file : files)
-    scopes[0].connections.push_back(
+    by_network[file->net_namespace()].push_back(
         {file->tcp_socket().socket().local(), file->tcp_socket().socket().peer()});
+  std::vector<LockScope> scopes;
+  for (auto& [id, connections] : by_network)
+    scopes.push_back({TRY(network(id)), std::move(connections), {}, {}});
   Result<NetworkLock> locked = NetworkLock::lock(scopes);
   // On a machine without nftables no lock was kept either; peers may come too early, as for any
   // restart of a server.

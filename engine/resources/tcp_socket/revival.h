@@ -19,8 +19,9 @@ class [[nodiscard]] Revival {
  public:
   Revival(const RestorePlan& plan, const RestoreRequest& request);
 
-  // Before the first socket is made. `net_namespace`: where they will be; invalid: ours.
-  Result<> lock(Fd net_namespace);
+  // Before the first socket is made. `network`: a namespace that they will be in, by its id in the
+  // image; invalid: ours.
+  Result<> lock(const std::function<Result<Fd>(uint32_t id)>& network);
   // Once every task has its descriptors: a duplicate of each connection, and where listeners are.
   // `pid_of`: of a task, by its index in the plan, as we number it.
   Result<> take(const std::function<pid_t(size_t)>& pid_of);
