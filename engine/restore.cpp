@@ -250,6 +250,7 @@ Result<RestoreReport> make_tree(RestorePlan& plan, const RestoreRequest& request
   TRY(making.settle(sync.wait_ready(making.check())));
   TRY(shared.seal(image));
   TRY(connections.take([&](size_t task) { return born.outer(task); }));
+  TRY(namespaces.build_late(shared, making.root()));
   TRY(let_go(making, cgroups, segments, clock));
   if (!request.trace_file.empty()) (void)clock.write_trace(request.trace_file, "nativecr restore");
   return report_of(plan, making.root(), clock);

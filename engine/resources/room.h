@@ -248,6 +248,10 @@ struct NamespaceRoom {
   // Restore, first process of a pid namespace below that of the tree's root, in this namespace, if
   // it is half built: what only such a process can make.
   Result<> (*finish)(const NamespaceBuild&, uint32_t pid_namespace) = nullptr;
+  // Restore, a process beside the coordinator, in this namespace, when every resource of the tree
+  // is there: what would have been in their way. Not called for an external or empty one.
+  bool (*has_late_part)(const schema::Namespace&) = nullptr;  // pure
+  Result<> (*build_late)(const NamespaceBuild&) = nullptr;
 };
 
 const std::vector<const NamespaceRoom*>& namespace_rooms();  // in the order of rooms.inc

@@ -53,6 +53,8 @@ class NamespaceSet {
   Result<> fetch_networks(pid_t root);
   // Coordinator, then: by id, 0: that of whoever restores. Invalid: ours.
   Result<Fd> network(uint32_t id) const;
+  // Coordinator, when every resource of the tree is there: what would have been in their way.
+  Result<> build_late(const SharedMemoryObjects& content, pid_t root);
 
   // For cgroup namespaces, which show the cgroup that they are made in.
   void set_cgroups(const cgroup::Cgroups* cgroups) { cgroups_ = cgroups; }
@@ -95,6 +97,8 @@ class NamespaceSet {
   Result<> make_users();
   Result<> keep_place(Kind kind, uint32_t id);
   std::vector<const schema::Namespace*> made_networks() const;
+  bool has_late_part(const schema::Namespace& record) const;
+  Result<> enter_from_outside(Kind kind, uint32_t id, pid_t root) const;
   int user_descriptor(uint32_t space) const;  // -1: of the root's
   Result<> build(const schema::Namespace& record, const NamespaceRoom& room,
                  const SharedMemoryObjects& content);

@@ -138,18 +138,6 @@ struct Chain {
 constexpr Chain kChains[] = {{"input", NF_INET_LOCAL_IN, false},
                              {"output", NF_INET_LOCAL_OUT, true}};
 
-void add_chain(Transaction& out, const std::string& table, const Chain& chain) {
-  out.message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, [&](Attributes put) {
-    put.text(NFTA_CHAIN_TABLE, table);
-    put.text(NFTA_CHAIN_NAME, chain.name);
-    put.nest(NFTA_CHAIN_HOOK, [&] {
-      put.number(NFTA_HOOK_HOOKNUM, chain.hook);
-      put.number(NFTA_HOOK_PRIORITY, static_cast<uint32_t>(kBeforeAll));
-    });
-    put.text(NFTA_CHAIN_TYPE, "filter");
-  });
-}
-
 // Loads address and port of one end.
 void load_end(Expressions& rule, const Version& version, bool source, size_t at) {
   const uint32_t address = version.source + (source ? 0 : version.address_size);
@@ -226,7 +214,7 @@ std::string nft_lock(const std::string& table, NftTable kind,
              version.listeners_id);
   }
   for (const Chain& chain : kChains) {
-    add_chain(out, table, chain);
+    nft::add_filter_chain(out, table, chain.name, chain.hook, kBeforeAll);
     for (const Version& version : kVersions) drop_connections(out, table, chain, version);
   }
   if (!listeners.empty()) lock_listeners(out, table, kind);

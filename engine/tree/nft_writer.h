@@ -58,10 +58,13 @@ class Transaction {
  public:
   Transaction() { control(NFNL_MSG_BATCH_BEGIN); }
 
+  // Of the messages that follow.
+  void set_family(uint8_t family) { family_ = family; }
+
   // The last message before finish() is the one that is answered.
   template <class F>
   void message(uint16_t type, int flags, F fill) {
-    begin((NFNL_SUBSYS_NFTABLES << 8) | type, flags, NFPROTO_INET, 0);
+    begin((NFNL_SUBSYS_NFTABLES << 8) | type, flags, family_, 0);
     fill(Attributes(bytes_));
     end();
   }
@@ -96,7 +99,22 @@ class Transaction {
 
   std::string bytes_;
   size_t last_ = 0;
+  uint8_t family_ = NFPROTO_INET;
 };
+
+// Where packets meet rules: at a hook (NF_*), in the order of priorities.
+inline void add_filter_chain(Transaction& out, const std::string& table, const char* name,
+                             uint32_t hook, int priority) {
+  out.message(NFT_MSG_NEWCHAIN, NLM_F_CREATE, [&](Attributes put) {
+    put.text(NFTA_CHAIN_TABLE, table);
+    put.text(NFTA_CHAIN_NAME, name);
+    put.nest(NFTA_CHAIN_HOOK, [&] {
+      put.number(NFTA_HOOK_HOOKNUM, hook);
+      put.number(NFTA_HOOK_PRIORITY, static_cast<uint32_t>(priority));
+    });
+    put.text(NFTA_CHAIN_TYPE, "filter");
+  });
+}
 
 // The expressions of a rule.
 class Expressions {

@@ -1,7 +1,8 @@
-// Rules that packets meet (engine, on a thread in the namespace; root task). Whether there are any
-// the kernel says by netlink and in /proc/PID/net/*_tables_names; what they are and how they are
-// written only nft(8) and iptables-save(8) know well, so those are run: in text they survive a
-// change of kernel and of tools. A table with the name of our own locks is none of the namespace.
+// Rules that packets meet (engine, on a thread in the namespace; a process beside the coordinator;
+// root task). Whether there are any the kernel says by netlink and in
+// /proc/PID/net/*_tables_names; what they are and how they are written only nft(8) and
+// iptables-save(8) know well, so those are run: in text they survive a change of kernel and of
+// tools. A table with the name of our own locks is none of the namespace.
 #include "engine/resources/net_namespace/firewall.h"
 
 #include <linux/netfilter.h>
@@ -23,9 +24,10 @@ struct OldTables {
   const char* program;
   const char* names;  // of the tables in use; below /proc/thread-self/net
 };
+constexpr const char* kArptables = "arptables";
 constexpr OldTables kOldTables[] = {{"iptables", "ip_tables_names"},
                                     {"ip6tables", "ip6_tables_names"},
-                                    {"arptables", "arp_tables_names"}};
+                                    {kArptables, "arp_tables_names"}};
 
 struct Table {
   uint8_t family;
@@ -76,13 +78,25 @@ Result<std::string> save_tables(const char* program) {
   return run_helper({strf("%s-save", program), "-c"}, "");
 }
 
+// Their lock is the machine's; and a hook of the caller may have been here first.
+std::vector<std::string> restore_command(const schema::NetTables& tables, const char* suffix) {
+  std::vector<std::string> command = {tables.program() + suffix, "-c"};
+  if (tables.program() != kArptables) command.insert(command.end(), {"-w", "-n"});
+  return command;
+}
+
 Result<> restore_tables(const schema::NetTables& tables) {
-  Result<std::string> done =
-      run_helper({tables.program() + "-legacy-restore", "-c"}, tables.rules());
+  Result<std::string> done = run_helper(restore_command(tables, "-legacy-restore"), tables.rules());
   if (!done.ok() && done.error().code() == ErrorCode::kUnsupported)
-    done = run_helper({tables.program() + "-restore", "-c"}, tables.rules());
+    done = run_helper(restore_command(tables, "-restore"), tables.rules());
   if (!done.ok()) return done.take_error();
   return {};
+}
+
+// nft(8) begins a table at the start of a line.
+bool has_table_of(const std::string& rules, const char* family) {
+  const std::string head = strf("table %s ", family);
+  return rules.starts_with(head) || rules.find("\n" + head) != std::string::npos;
 }
 
 // "include" would read a file of whoever restores.
@@ -117,7 +131,7 @@ const char* nft_family(uint8_t family) {
   }
 }
 
-// nft(8) begins a table at the start of a line, and ends it with a brace there.
+// It ends with a brace there.
 std::string without_locks(const std::string& rules) {
   std::string kept;
   bool ours = false;
@@ -171,6 +185,22 @@ Result<> check_firewall(const schema::NetNamespace& record) {
       return Error::malformed("rules of iptables as no dump writes them");
   }
   return {};
+}
+
+bool has_rules(const schema::NetNamespace& record) {
+  return !record.nftables().empty() || record.tables_size() != 0;
+}
+
+// Rules of netdev see everything that comes by a link.
+std::vector<uint8_t> families_of(const schema::NetNamespace& record) {
+  std::vector<uint8_t> families = {NFPROTO_INET};
+  const std::string& rules = record.nftables();
+  const bool every = has_table_of(rules, "netdev");
+  bool arp = every || has_table_of(rules, "arp");
+  for (const schema::NetTables& tables : record.tables()) arp |= tables.program() == kArptables;
+  if (arp) families.push_back(NFPROTO_ARP);
+  if (every || has_table_of(rules, "bridge")) families.push_back(NFPROTO_BRIDGE);
+  return families;
 }
 
 Result<> build_firewall(const schema::NetNamespace& record) {

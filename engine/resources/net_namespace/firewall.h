@@ -9,8 +9,10 @@ namespace ncr::net_namespace {
 
 // Dump, on a thread in the namespace. Starts nft(8) or iptables-save(8) only if there is something.
 Result<> dump_firewall(schema::NetNamespace* record, Refusals* refusals);
-Result<> check_firewall(const schema::NetNamespace& record);  // pure
-// Restore, root task, before any link is up.
+Result<> check_firewall(const schema::NetNamespace& record);           // pure
+bool has_rules(const schema::NetNamespace& record);                    // pure
+std::vector<uint8_t> families_of(const schema::NetNamespace& record);  // of close_network(); pure
+// Restore, in the namespace.
 Result<> build_firewall(const schema::NetNamespace& record);
 
 // Pure: what nft(8) lists, without tables of our own.

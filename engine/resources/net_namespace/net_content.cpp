@@ -1,6 +1,8 @@
-// The order of things in a network namespace (engine, on a thread in it; root task). Values that
-// new links inherit come before the links, links before addresses, addresses before the routes that
-// the kernel derives from them.
+// The order of things in a network namespace (engine, on a thread in it; root task; a process
+// beside the coordinator). Values that new links inherit come before the links, links before
+// addresses, addresses before the routes that the kernel derives from them. Rules for packets come
+// when the tree's sockets are there: those are made with packets of our own, which no rule of the
+// tree's is to drop, count or track.
 #include "engine/resources/net_namespace/net_content.h"
 
 #include <linux/if.h>
@@ -16,6 +18,7 @@
 #include "engine/resources/net_namespace/not_kept.h"
 #include "engine/resources/net_namespace/queueing.h"
 #include "engine/resources/net_namespace/sets.h"
+#include "engine/tree/closed_network.h"
 
 namespace ncr::net_namespace {
 
@@ -77,7 +80,9 @@ Result<> build_content(const schema::NetNamespace& record, const FarEnds& far) {
   TRY(make_links(socket, record.links(), far));
   TRY(build_queueing(socket, record));
   TRY(build_sets(record.sets()));  // the firewall names them
-  TRY(build_firewall(record));
+  const bool later = has_rules(record) && close_network(families_of(record)).ok();
+  // What cannot be closed has its rules before a link is up.
+  if (!later) TRY(build_firewall(record));
   TRY(set_neighbour_settings(socket, record.neighbour_settings()));
   TRY(bring_up(socket, record.links()));
   TRY(set_mtus6(record.links()));
@@ -87,8 +92,15 @@ Result<> build_content(const schema::NetNamespace& record, const FarEnds& far) {
   TRY(make_equal(socket, ObjectKind::kRoute, record.routes()));
   TRY(make_equal(socket, ObjectKind::kRule, record.rules()));
   TRY(make_equal(socket, ObjectKind::kNeighbour, record.neighbours()));
-  TRY(build_connections(record.connections()));
+  if (!later) TRY(build_connections(record.connections()));
   return allow_addresses(socket, record.links());
+}
+
+Result<> build_rules(const schema::NetNamespace& record) {
+  if (!has_rules(record) || !TRY(is_network_closed())) return {};
+  TRY(build_firewall(record));
+  TRY(build_connections(record.connections()));
+  return open_network(families_of(record));
 }
 
 Result<> build_empty() {

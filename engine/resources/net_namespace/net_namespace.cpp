@@ -16,6 +16,7 @@
 #include <optional>
 #include <set>
 
+#include "engine/resources/net_namespace/firewall.h"
 #include "engine/resources/net_namespace/links_from_outside.h"
 #include "engine/resources/net_namespace/net_content.h"
 #include "engine/resources/room.h"
@@ -187,6 +188,12 @@ Result<> build(const NamespaceBuild& namespace_build) {
   return build_content(record.net(), far);
 }
 
+bool has_late_part(const schema::Namespace& record) { return has_rules(record.net()); }
+
+Result<> build_late(const NamespaceBuild& namespace_build) {
+  return build_rules(namespace_build.record.net());
+}
+
 }  // namespace
 
 extern const NamespaceRoom kRoom = {.name = "net",
@@ -196,6 +203,8 @@ extern const NamespaceRoom kRoom = {.name = "net",
                                     .prepare = prepare,
                                     .dump = dump,
                                     .bring = bring,
-                                    .build = build};
+                                    .build = build,
+                                    .has_late_part = has_late_part,
+                                    .build_late = build_late};
 
 }  // namespace ncr::net_namespace

@@ -132,6 +132,7 @@ inline Result<> there_and_back(const std::string& set_up, const std::string& che
   schema::NetNamespace first = TRY(dumped());
   TRY(SYSCALL(::unshare(CLONE_NEWNET), "unshare"));
   TRY(build_content(first));
+  TRY(build_rules(first));
   schema::NetNamespace second = TRY(dumped());
   forget_times(&first);
   forget_times(&second);

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "engine/resources/net_namespace/links_from_outside.h"
+#include "engine/tree/closed_network.h"
 #include "tests/engine/resources/net_namespace/fresh_net.h"
 
 namespace ncr::net_namespace {
@@ -211,6 +212,26 @@ TEST(cr_net_content, rules_of_nftables_with_their_counters) {
           "nft list ruleset | grep -q 'packets 7 bytes 99' && "
           "! nft list ruleset | grep -q nativecr"),
       0);
+}
+
+// A number of what did not hold; 0: all did.
+int rules_come_last() {
+  if (::unshare(CLONE_NEWNET) != 0) return 1;
+  if (run("nft 'add table ip t; add chain ip t c { type filter hook input priority 5; }; "
+          "add table arp t; add chain arp t c { type filter hook input priority 5; }'") != 0)
+    return 2;
+  Result<schema::NetNamespace> dump = dumped();
+  if (!dump.ok() || ::unshare(CLONE_NEWNET) != 0) return 3;
+  if (!build_content(dump.value()).ok() || !is_network_closed().take()) return 4;
+  if (run("test \"$(nft list tables)\" = 'table inet nativecr_closed\ntable arp nativecr_closed'"))
+    return 5;
+  if (!build_rules(dump.value()).ok() || is_network_closed().take()) return 6;
+  return run("test \"$(nft list tables)\" = 'table ip t\ntable arp t'") == 0 ? 0 : 7;
+}
+
+TEST(cr_net_content, is_closed_until_its_rules_are_there) {
+  if (!offers("nft list tables")) GTEST_SKIP() << "no nftables here";
+  EXPECT_EQ(testing::in_child(rules_come_last), 0);
 }
 
 TEST(cr_net_content, connections_that_are_tracked) {
