@@ -212,8 +212,8 @@ class NetworkNamespace:
         with concurrent.futures.ThreadPoolExecutor(1) as thread:
             return thread.submit(enter_and_call).result()
 
-    def connect(self, address, port):
-        return self.inside(lambda: socket.create_connection((address, port), timeout=30))
+    def connect(self, address, port, seconds=30):
+        return self.inside(lambda: socket.create_connection((address, port), timeout=seconds))
 
 
 class Runc:
