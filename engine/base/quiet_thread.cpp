@@ -9,16 +9,26 @@
 namespace ncr {
 namespace {
 
+struct Start {
+  std::function<void()> body;
+  cpu_set_t cpus{};  // of whoever starts it; empty: unknown
+};
+
+thread_local cpu_set_t cpus_from_the_start{};
+
 void* run(void* argument) {
-  std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(argument));
-  (*body)();
+  std::unique_ptr<Start> start(static_cast<Start*>(argument));
+  cpus_from_the_start = start->cpus;
+  start->body();
   return nullptr;
 }
 
 }  // namespace
 
 QuietThread::QuietThread(std::function<void()> body) {
-  auto argument = std::make_unique<std::function<void()>>(std::move(body));
+  auto argument = std::make_unique<Start>(Start{std::move(body)});
+  if (::sched_getaffinity(0, sizeof argument->cpus, &argument->cpus) != 0)
+    CPU_ZERO(&argument->cpus);
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -50,6 +60,7 @@ void Errand::wait_for_work() {
   if (state_ != State::kGiven) return;
   state_ = State::kTaken;
   lock.unlock();
+  QuietThread::move_freely();
   work_();
   lock.lock();
   state_ = State::kDone;
@@ -80,6 +91,11 @@ void QuietThread::keep_off_this_cpu() const {
   if (!thread_ || here < 0 || ::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return;
   CPU_CLR(here, &cpus);
   if (CPU_COUNT(&cpus) > 0) (void)pthread_setaffinity_np(*thread_, sizeof cpus, &cpus);
+}
+
+void QuietThread::move_freely() {
+  if (CPU_COUNT(&cpus_from_the_start) > 0)
+    (void)::sched_setaffinity(0, sizeof cpus_from_the_start, &cpus_from_the_start);
 }
 
 unsigned worker_threads(unsigned wanted) {

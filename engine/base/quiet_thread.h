@@ -22,10 +22,12 @@ class [[nodiscard]] QuietThread {
   ~QuietThread();
 
   bool started() const { return thread_.has_value(); }
-  // Not on the CPU that the caller is on now, if there is another. A guest's kernel takes a halted
-  // CPU for one that the host has taken away (vcpu_is_preempted() in kernel/sched/fair.c), and
-  // wakes threads on the waker's own, in its way.
+  // Before it is woken: not on the CPU that the caller is on now, if there is another. A guest's
+  // kernel takes a halted CPU for one that the host has taken away (vcpu_is_preempted() in
+  // kernel/sched/fair.c), and wakes threads on the waker's own, in its way.
   void keep_off_this_cpu() const;
+  // In such a thread, once it is awake: it may move as the others do, and those that it starts.
+  static void move_freely();
 
  private:
   std::optional<pthread_t> thread_;

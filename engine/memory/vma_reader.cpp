@@ -62,8 +62,10 @@ void VmaReader::read_ahead() {
   while (!stop_) {
     if (states_.size() >= kManyTasks && !tried_to_load_)
       load_iterator(lock);  // unlocked meanwhile: all of it may be over
-    else if (!read_next(lock))
+    else if (!read_next(lock)) {
       work_.wait(lock);
+      QuietThread::move_freely();
+    }
   }
 }
 

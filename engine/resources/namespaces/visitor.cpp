@@ -19,6 +19,7 @@ void Visitor::run() {
     changed_.wait(lock, [this] { return over_ || work_; });
     if (!work_) return;
     lock.unlock();
+    QuietThread::move_freely();
     work_();
     lock.lock();
     work_ = nullptr;
